@@ -1,0 +1,103 @@
+"""The one list of things that can be done here: `nox -l` shows it, plain `nox` does what CI does.
+
+Most sessions run in the environment that nox itself runs in, which `pip install -e ".[dev]"`
+prepares. Ray is large, and one installation serves them all; a virtual environment per session
+would spend most of CI's time on unpacking. The sessions that are about installing, `build` and
+`pythons`, have environments of their own.
+"""
+
+import shutil
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "none"
+nox.options.reuse_venv = "yes"
+# The tests come last, so that their summary is what a reader sees at the end.
+nox.options.sessions = ["lint", "types", "contracts", "docs", "tests"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+TEST_ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def run(session: nox.Session, program: str, *args: str) -> None:
+    """Run a program installed beside nox, whether or not its environment is activated."""
+    path = Path(sysconfig.get_path("scripts")) / program
+    if not path.exists():
+        session.error(f'{program} is not installed beside nox. Run: pip install -e ".[dev]"')
+    session.run(str(path), *args, env=TEST_ENV, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting (ruff). `nox -s lint -- --fix` repairs what it can."""
+    fix = "--fix" in session.posargs
+    run(session, "ruff", "check", *(["--fix"] if fix else []), ".")
+    run(session, "ruff", "format", *([] if fix else ["--check"]), ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types twice: mypy in strict mode, and pyright."""
+    run(session, "mypy")
+    run(session, "pyright", "--pythonpath", sys.executable)
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """Check that each layer imports only downward (import-linter)."""
+    run(session, "lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html; a warning is an error."""
+    run(session, "sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests. `nox -s tests -- tests/planning -k drain` runs some."""
+    run(session, "pytest", *session.posargs)
+
+
+@nox.session(name="property")
+def property_(session: nox.Session) -> None:
+    """Search for counterexamples at length: the property tests, with hypothesis's long profile."""
+    run(session, "pytest", "--hypothesis-profile=long", *(session.posargs or ["tests/planning"]))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure how much of the planning layer its own tests cover, branches included."""
+    run(session, "coverage", "run", "-m", "pytest", "-q", "tests/planning")
+    run(session, "coverage", "report")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run `pool demo --json`: an embedded cluster, a real job, injected faults."""
+    run(session, "pool", "demo", "--json", *session.posargs)
+
+
+@nox.session(python=PYTHONS, venv_backend="venv")
+def pythons(session: nox.Session) -> None:
+    """Run all tests on each supported Python, each in an environment of its own."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs, env=TEST_ENV)
+
+
+@nox.session(venv_backend="venv", reuse_venv=False)
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel into dist/, then try the wheel in a clean environment."""
+    shutil.rmtree("dist", ignore_errors=True)
+    run(session, "pyproject-build", "--outdir", "dist")
+    [wheel] = Path("dist").resolve().glob("*.whl")
+    session.install(str(wheel))
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        session.run("python", "-c", "import pool; print(pool.__file__)", env=TEST_ENV)
+        session.run("pool", "--help", env=TEST_ENV)
