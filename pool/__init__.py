@@ -1,0 +1,103 @@
+"""Keep pools of actors on Ray: replicas over node hosts, scaled, polled, replaced and drained."""
+
+from pool import notices as notices
+from pool import rendezvous as rendezvous
+from pool.cluster.interface import Actor as Actor
+from pool.cluster.interface import ActorSpec as ActorSpec
+from pool.cluster.interface import Identity as Identity
+from pool.cluster.interface import Reservation as Reservation
+from pool.errors import CallTimeout as CallTimeout
+from pool.errors import ConfigError as ConfigError
+from pool.errors import InfeasibleError as InfeasibleError
+from pool.errors import InvalidTransition as InvalidTransition
+from pool.errors import MemberFailed as MemberFailed
+from pool.errors import MemberLost as MemberLost
+from pool.errors import NotAdmitted as NotAdmitted
+from pool.errors import Permanent as Permanent
+from pool.errors import PoolClosed as PoolClosed
+from pool.errors import PoolError as PoolError
+from pool.errors import PoolFailed as PoolFailed
+from pool.errors import ReservationFailed as ReservationFailed
+from pool.errors import SizeUnreachable as SizeUnreachable
+from pool.errors import SourceUnavailable as SourceUnavailable
+from pool.errors import StartFailed as StartFailed
+from pool.errors import Temporary as Temporary
+from pool.host.info import HostInfo as HostInfo
+from pool.host.info import ReplicaInfo as ReplicaInfo
+from pool.host.node_host import NodeHost as NodeHost
+from pool.manager.events import Event as Event
+from pool.manager.events import EventKind as EventKind
+from pool.manager.ladder import MemberReport as MemberReport
+from pool.manager.manager import ResourcePoolManager as ResourcePoolManager
+from pool.manager.manager import ScaleResult as ScaleResult
+from pool.manager.member import Member as Member
+from pool.manager.snapshot import MemberSnapshot as MemberSnapshot
+from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
+from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
+from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
+from pool.planning.drain import DrainPolicy as DrainPolicy
+from pool.planning.health import HealthPolicy as HealthPolicy
+from pool.planning.lifecycle import State as State
+from pool.planning.notice import Notice as Notice
+from pool.planning.notice import NoticeKind as NoticeKind
+from pool.planning.resources import Resources as Resources
+from pool.planning.restart import Cause as Cause
+from pool.planning.restart import RestartPolicy as RestartPolicy
+from pool.planning.shape import ReplicaShape as ReplicaShape
+from pool.planning.topology import Node as Node
+from pool.planning.topology import NodeSelector as NodeSelector
+from pool.planning.topology import Topology as Topology
+from pool.replica.host_pool import HostPool as HostPool
+from pool.replica.replica_pool import ReplicaPool as ReplicaPool
+
+__all__ = [
+    "Actor",
+    "ActorSpec",
+    "CallTimeout",
+    "Cause",
+    "ConfigError",
+    "DrainPolicy",
+    "Event",
+    "EventKind",
+    "HealthPolicy",
+    "HostInfo",
+    "HostPool",
+    "Identity",
+    "InfeasibleError",
+    "InvalidTransition",
+    "Member",
+    "MemberFailed",
+    "MemberLost",
+    "MemberReport",
+    "MemberSnapshot",
+    "Node",
+    "NodeHost",
+    "NodeSelector",
+    "NotAdmitted",
+    "Notice",
+    "NoticeKind",
+    "NoticeSnapshot",
+    "Permanent",
+    "PoolClosed",
+    "PoolError",
+    "PoolFailed",
+    "PoolSnapshot",
+    "ReplicaInfo",
+    "ReplicaPool",
+    "ReplicaShape",
+    "Reservation",
+    "ReservationFailed",
+    "ResourcePoolManager",
+    "Resources",
+    "RestartPolicy",
+    "ScaleResult",
+    "SizeUnreachable",
+    "SlotSnapshot",
+    "SourceUnavailable",
+    "StartFailed",
+    "State",
+    "Temporary",
+    "Topology",
+    "notices",
+    "rendezvous",
+]

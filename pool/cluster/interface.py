@@ -1,0 +1,247 @@
+"""The one narrow interface between the managers and the world, with its contract.
+
+Two implementations keep it: `pool.cluster.ray.RayCluster`, and the simulated cluster of
+`pool.testing`. A manager runs on either unchanged.
+
+The contract:
+
+1. *Start and kill only initiate.* `start` and `kill` return at once. Whether an actor lives is said
+   by its lifeline, and by nothing else: one source of truth.
+2. *A lifeline ends only with the end.* `lifeline` returns when the actor is dead for good, with the
+   cause. Between, it may return `News`; then it is asked again. Actors are never restarted by the
+   cluster: restarting is the manager's decision, and only so is death known in milliseconds.
+3. *Every wait has a limit and can be cancelled.* A cancelled or timed-out `reserve` leaves no group
+   behind, not even a queued one. A cancelled `call` may still run on the actor.
+4. *Errors have our names.* `CallTimeout` (no answer in time), `MemberLost` (the actor is dead),
+   `ReservationFailed`; an error raised by the member's own code arrives as itself.
+5. *Time.* Durations and deadlines of a manager are on its event loop's clock, which a simulation
+   replaces. What crosses machines is a duration or a UNIX time.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pool.planning.notice import Notice
+from pool.planning.resources import Resources
+from pool.planning.restart import Cause
+from pool.planning.shape import BundlePlan
+from pool.planning.topology import Topology
+
+NOTHING = Resources({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Name whom something belongs to. It is written on groups and actors, and read by reapers.
+
+    Args:
+        pool: The pool's name.
+        instance: A random word for this very pool, so that two pools of one name differ.
+        slot: The slot's index.
+        generation: Which incarnation of the slot's member.
+        level: `replica`, `host`, or a user's own word for the kind of member.
+    """
+
+    pool: str
+    instance: str
+    slot: int
+    generation: int
+    level: str = "member"
+
+    @property
+    def member(self) -> str:
+        """The member's id as people read it: `pool/slot.generation`."""
+        return f"{self.pool}/{self.slot}.{self.generation}"
+
+    def __str__(self) -> str:
+        return f"pool:{self.pool}:{self.instance}:{self.level}:{self.slot}.{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Hold a placement group that is ready.
+
+    Args:
+        id: The group's id, as the cluster writes it.
+        nodes: The id of each bundle's node, in the order of the bundles.
+        bundles: What each bundle holds.
+        handle: The cluster's own handle; managers pass it through.
+    """
+
+    id: str
+    nodes: tuple[str, ...]
+    bundles: tuple[Resources, ...]
+    handle: Any = field(repr=False, compare=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Name one actor. It can be sent to other processes, and calls can be made from there.
+
+    Args:
+        id: The actor's id, as the cluster writes it.
+        identity: Whom it belongs to.
+        handle: The cluster's own handle.
+    """
+
+    id: str
+    identity: Identity
+    handle: Any = field(repr=False, compare=False, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSpec:
+    """Describe an actor to be started.
+
+    Args:
+        body: The class whose object does the work inside the actor (see `pool.cluster.body`).
+        args: The constructor's arguments.
+        label: The name that process lists and Ray's dashboard show.
+        identity: Whom the actor belongs to.
+        holds: What it holds itself. Nothing, for a supervisor; what a bundle has, for a worker.
+        reservation: Where to place it, together with `bundle`.
+        bundle: The index of the bundle.
+        node_id: The node to pin it to, when it is not placed in a bundle.
+        runtime_env: Ray's runtime environment. None lets Ray use a worker that is already warm.
+    """
+
+    body: type
+    args: tuple[Any, ...] = ()
+    label: str
+    identity: Identity
+    holds: Resources = NOTHING
+    reservation: Reservation | None = None
+    bundle: int = 0
+    node_id: str | None = None
+    runtime_env: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Say why a member has to be stopped.
+
+    Args:
+        cause: The budget that it counts against.
+        detail: What happened, in a sentence.
+        retry_in_s: Seconds until the next try that the member itself asked for, if it did.
+    """
+
+    cause: Cause
+    detail: str
+    retry_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Say what a member wants its owner to know at once.
+
+    Args:
+        version: Rises with each change; asking with it waits for the next.
+        notices: Every notice that concerns the member now; empty when all were withdrawn.
+        fault: Why the member is lost, although its actor still lives.
+    """
+
+    version: int = 0
+    notices: tuple[Notice, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Say that an actor is dead for good, and what is known of the cause."""
+
+    fault: Fault
+
+
+class ReplyKind(enum.Enum):
+    """Name what came of one question of a poll."""
+
+    ANSWER = "answer"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Hold what came of one question: its answer, or the words of what went wrong."""
+
+    kind: ReplyKind
+    value: Any = None
+    detail: str = ""
+
+
+class Cluster(ABC):
+    """Reach nodes, placement groups and actors. The contract is in this module's docstring."""
+
+    @abstractmethod
+    async def topology(self) -> Topology:
+        """Return the nodes that are alive, with totals, what is free, labels, and who drains."""
+
+    @abstractmethod
+    async def draining(self) -> Mapping[str, float | None]:
+        """Return the nodes that the cluster itself says are leaving.
+
+        Returns:
+            Node id to deadline, in UNIX seconds; None where there is no deadline.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """
+
+    @abstractmethod
+    async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
+        """Create a placement group and return it when all its bundles are placed.
+
+        Raises:
+            ReservationFailed: It was not ready within `timeout_s` seconds. Nothing of it is left.
+
+        On cancellation the group is removed before the cancellation goes on.
+        """
+
+    @abstractmethod
+    async def release(self, reservation: Reservation) -> None:
+        """Remove a placement group, and with it whatever still runs inside. Idempotent."""
+
+    @abstractmethod
+    def start(self, spec: ActorSpec) -> Actor:
+        """Initiate the start of an actor. Its lifeline says if that fails."""
+
+    @abstractmethod
+    def kill(self, actor: Actor) -> None:
+        """Initiate the end of an actor, without any hook. Idempotent. Its lifeline says when."""
+
+    @abstractmethod
+    async def call(
+        self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
+    ) -> Any:
+        """Call a method of the actor's body and return its result.
+
+        Raises:
+            CallTimeout: No answer within `timeout_s` seconds. The call may still be running.
+            MemberLost: The actor is dead, or died meanwhile.
+        """
+
+    @abstractmethod
+    async def lifeline(self, actor: Actor, seen: int) -> News | Death:
+        """Wait until the actor has news beyond version `seen`, or is dead for good."""
+
+    @abstractmethod
+    async def poll(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+        """Ask every actor for its health at once, and return what came of each, in order.
+
+        An actor that is busy, or whose main loop is blocked, still answers.
+        """
+
+    @abstractmethod
+    async def leftovers(self, pool: str, instance: str) -> list[str]:
+        """Return, as text, every live actor and group that carries this pool's identity."""
+
+    @abstractmethod
+    def unix_time(self) -> float:
+        """Return the wall clock's time, in UNIX seconds."""

@@ -1,0 +1,303 @@
+"""The cluster interface on Ray.
+
+Why it is as it is: actors never restart by themselves (`max_restarts=0`), for only so does a
+pending call learn of a death within about ten milliseconds. Groups and actors are owned by the
+process that makes them, so that Ray removes them when that process dies.
+
+Calls that block on the GCS run in a thread; calls to actors are awaited on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import ray
+from ray import exceptions
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
+
+from pool.cluster.interface import (
+    Actor,
+    ActorSpec,
+    Cluster,
+    Death,
+    Identity,
+    News,
+    Reply,
+    ReplyKind,
+    Reservation,
+)
+from pool.cluster.ray import private
+from pool.cluster.ray.deaths import death_of, error_of, first_line
+from pool.cluster.ray.shell import actor_class
+from pool.errors import CallTimeout, ConfigError, ReservationFailed, SourceUnavailable
+from pool.planning.resources import Resources
+from pool.planning.shape import BundlePlan
+from pool.planning.topology import Node, NodeSelector, Topology
+
+UNREACHABLE_PAUSE_S = 0.1
+"""Pause before a lifeline is asked again after Ray called the actor unavailable."""
+
+_HEAD = "node:__internal_head__"
+
+
+class RayCluster(Cluster):
+    """Reach the Ray cluster that this process is connected to.
+
+    Raises:
+        ConfigError: The process is not connected to Ray.
+    """
+
+    def __init__(self) -> None:
+        if not ray.is_initialized():
+            raise ConfigError(
+                "this process is not connected to Ray; call ray.init(), or "
+                'ray.init(address="auto") to join a running cluster, before you open a pool'
+            )
+
+    async def topology(self) -> Topology:
+        return await anyio.to_thread.run_sync(_topology)
+
+    async def draining(self) -> Mapping[str, float | None]:
+        try:
+            nodes = await anyio.to_thread.run_sync(private.draining_nodes)
+        except Exception as error:
+            raise SourceUnavailable(f"Ray did not say which nodes drain: {error!r}") from error
+        return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
+
+    async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
+        selector = _label_selector(plan.selector)
+        group = await anyio.to_thread.run_sync(_create_group, plan, str(identity), selector)
+        try:
+            with anyio.fail_after(timeout_s):
+                await group.ready()
+            nodes = await anyio.to_thread.run_sync(_nodes_of_bundles, group, len(plan.bundles))
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(remove_placement_group, group)
+            if isinstance(error, TimeoutError | exceptions.RayError | LookupError):
+                raise ReservationFailed(
+                    f"the placement group of {identity.member} ({plan.reason}) "
+                    f"was not ready within {timeout_s:g} s: {first_line(error)}"
+                ) from error
+            raise
+        return Reservation(group.id.hex(), nodes, plan.bundles, group)
+
+    async def release(self, reservation: Reservation) -> None:
+        await anyio.to_thread.run_sync(remove_placement_group, reservation.handle)
+
+    def start(self, spec: ActorSpec) -> Actor:
+        handle = (
+            actor_class(spec.label)
+            .options(**_actor_options(spec))
+            .remote(spec.body, spec.args, spec.identity)
+        )
+        return Actor(handle._actor_id.hex(), spec.identity, handle)
+
+    def kill(self, actor: Actor) -> None:
+        ray.kill(actor.handle, no_restart=True)
+
+    async def call(
+        self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
+    ) -> Any:
+        shell = actor.handle
+        ref = shell.start.remote() if method == "start" else shell.call.remote(method, args)
+        try:
+            with anyio.fail_after(timeout_s):
+                return await ref
+        except TimeoutError as error:
+            # NB: a TimeoutError of the member's own code arrives as a RayTaskError as well.
+            if isinstance(error, exceptions.RayError):
+                raise error_of(error, actor.identity.member) from None
+            raise CallTimeout(
+                f"{actor.identity.member} did not answer {method}() within {timeout_s:g} s"
+            ) from None
+        except exceptions.RayError as error:
+            raise error_of(error, actor.identity.member) from None
+
+    async def lifeline(self, actor: Actor, seen: int) -> News | Death:
+        while True:
+            try:
+                news: News = await actor.handle.lifeline.remote(seen)
+                return news
+            except exceptions.RayError as error:
+                death = death_of(error)
+                if death is not None:
+                    return death
+            await anyio.sleep(UNREACHABLE_PAUSE_S)
+
+    async def poll(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+        futures = [
+            asyncio.wrap_future(actor.handle.check_health.remote().future()) for actor in actors
+        ]
+        if not futures:
+            return []
+        try:
+            await asyncio.wait(futures, timeout=timeout_s)
+            return [_reply(future, timeout_s) for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    async def leftovers(self, pool: str, instance: str) -> list[str]:
+        return await anyio.to_thread.run_sync(_leftovers, f"pool:{pool}", instance)
+
+    def unix_time(self) -> float:
+        return time.time()
+
+
+def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
+    if not future.done():
+        return Reply(ReplyKind.TIMEOUT, detail=f"no answer within {timeout_s:g} s")
+    error = future.exception()
+    if error is None:
+        return Reply(ReplyKind.ANSWER, future.result())
+    if isinstance(error, exceptions.RayTaskError):
+        return Reply(ReplyKind.ERROR, detail=str(getattr(error, "cause", error)))
+    # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).
+    return Reply(ReplyKind.UNAVAILABLE, detail=first_line(error))
+
+
+def _actor_options(spec: ActorSpec) -> dict[str, Any]:
+    amounts = dict(spec.holds)
+    options: dict[str, Any] = {
+        "num_cpus": amounts.pop("CPU", 0),
+        "num_gpus": amounts.pop("GPU", 0),
+        # The name is how reapers, and whoever looks at the cluster, know whose it is.
+        "name": str(spec.identity),
+        "max_restarts": 0,
+        "max_task_retries": 0,
+    }
+    if memory := amounts.pop("memory", 0):
+        options["memory"] = int(memory)
+    if amounts:
+        options["resources"] = amounts
+    if spec.runtime_env is not None:
+        options["runtime_env"] = dict(spec.runtime_env)
+    if spec.reservation is not None:
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            spec.reservation.handle,
+            placement_group_bundle_index=spec.bundle,
+            placement_group_capture_child_tasks=False,
+        )
+    elif spec.node_id is not None:
+        # Hard, because a zero-resource actor ignores a soft affinity.
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(spec.node_id, soft=False)
+    return options
+
+
+def _create_group(
+    plan: BundlePlan, name: str, selector: Mapping[str, str] | None
+) -> PlacementGroup:
+    bundles = [dict(bundle) for bundle in plan.bundles]
+    selectors = [dict(selector) for _ in bundles] if selector else None
+    return placement_group(
+        bundles, strategy=plan.strategy, name=name, bundle_label_selector=selectors
+    )
+
+
+def _nodes_of_bundles(group: PlacementGroup, count: int) -> tuple[str, ...]:
+    table = ray.util.placement_group_table(group)
+    nodes = table["bundles_to_node_id"]
+    return tuple(nodes[index] for index in range(count))
+
+
+def _label_selector(selector: NodeSelector) -> dict[str, str] | None:
+    labels = dict(selector.labels)
+    if selector.accelerator_type is not None:
+        labels["ray.io/accelerator-type"] = selector.accelerator_type
+    if selector.node_ids is not None:
+        labels["ray.io/node-id"] = f"in({','.join(sorted(selector.node_ids))})"
+    return labels or None
+
+
+def _topology() -> Topology:
+    draining = private.draining_nodes()
+    free = private.available_resources_per_node()
+    holders = _holders()
+    nodes = []
+    for record in ray.nodes():
+        if not record["Alive"]:
+            continue
+        node_id = record["NodeID"]
+        total = record["Resources"]
+        nodes.append(
+            Node(
+                node_id=node_id,
+                address=record["NodeManagerAddress"],
+                total=_schedulable(total),
+                available=_schedulable(free.get(node_id, {})),
+                labels=dict(record.get("Labels", {})),
+                is_head=_HEAD in total,
+                draining=node_id in draining,
+                held_by=holders.get(node_id, {}),
+            )
+        )
+    return Topology(tuple(nodes))
+
+
+def _schedulable(amounts: Mapping[str, float]) -> Resources:
+    """Leave out what Ray keeps for itself: node markers, the object store, group copies."""
+    return Resources(
+        {
+            name: amount
+            for name, amount in amounts.items()
+            if not name.startswith("node:")
+            and "_group_" not in name
+            and name not in ("object_store_memory", "bundle")
+        }
+    )
+
+
+def _leftovers(pool: str, instance: str) -> list[str]:
+    def is_ours(name: str) -> bool:
+        # Members of members carry `pool/slot.generation` as their pool.
+        parts = name.split(":")
+        owner = ":".join(parts[:2])
+        return (
+            len(parts) > 2
+            and parts[2] == instance
+            and (owner == pool or owner.startswith(f"{pool}/"))
+        )
+
+    actors = [
+        f"actor {actor['Name']}"
+        for actor in private.actor_table().values()
+        if actor["State"] != "DEAD" and is_ours(actor["Name"])
+    ]
+    groups = [
+        f"placement group {group['name']}"
+        for group in ray.util.placement_group_table().values()
+        if group["state"] != "REMOVED" and is_ours(group["name"])
+    ]
+    return actors + groups
+
+
+def _holders() -> Mapping[str, Mapping[str, Resources]]:
+    """Say for each node what every placement group holds there, under its pool's or own name."""
+    holders: dict[str, dict[str, Resources]] = {}
+    for group in ray.util.placement_group_table().values():
+        if group["state"] == "REMOVED":
+            continue
+        name = _holder_name(group)
+        for index, node_id in group["bundles_to_node_id"].items():
+            if node_id:
+                on_node = holders.setdefault(node_id, {})
+                held = Resources(group["bundles"][index])
+                on_node[name] = on_node[name] + held if name in on_node else held
+    return holders
+
+
+def _holder_name(group: Mapping[str, Any]) -> str:
+    name = group["name"]
+    if name.startswith("pool:"):
+        return f"pool {name.split(':')[1]}"
+    return name or f"placement group {group['placement_group_id'][:8]}"

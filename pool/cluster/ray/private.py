@@ -1,0 +1,54 @@
+"""Every call to a private part of Ray, in one place.
+
+Each stands here because Ray has no public way to ask. `tests/cluster/test_ray_private.py` calls
+each of them on a real Ray, and says which one a new version took away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+
+def draining_nodes() -> Mapping[str, int]:
+    """Return the nodes the GCS drains: node id to deadline in UNIX milliseconds, 0 for none.
+
+    Neither `ray.nodes()` nor the state API shows them.
+    """
+    return dict(ray._private.state.state.get_draining_nodes())
+
+
+def available_resources_per_node() -> Mapping[str, Mapping[str, float]]:
+    """Return what is free on each node that is alive. The public call has only the total."""
+    return dict(ray._private.state.available_resources_per_node())
+
+
+def actor_table() -> Mapping[str, Mapping[str, Any]]:
+    """Return every actor the GCS knows, dead ones too.
+
+    The public `list_actors` needs the dashboard and stops at a limit.
+    """
+    return dict(ray._private.state.actors())
+
+
+def drain_node(node_id: str, reason: str, deadline_unix_s: float | None) -> bool:
+    """Tell the GCS that a node is about to be preempted; it then takes no new leases.
+
+    Args:
+        node_id: The node's id in hexadecimal.
+        reason: Shown in Ray's status.
+        deadline_unix_s: When it goes, in UNIX seconds; None for no deadline.
+
+    Returns:
+        Whether the GCS accepted it.
+    """
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
+    client = GcsClient(address=ray.get_runtime_context().gcs_address)
+    deadline_ms = 0 if deadline_unix_s is None else int(deadline_unix_s * 1000)
+    preemption = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+    accepted, _ = client.drain_node(node_id, preemption, reason, deadline_ms)
+    return bool(accepted)

@@ -1,0 +1,64 @@
+"""The Ray actor around every body.
+
+One class serves every kind of member: it holds the body and passes calls on. Health has a
+concurrency group, that is a loop and a thread, of its own, so that a member whose main loop is
+blocked still answers in milliseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import ray
+
+from pool.cluster.body import Context
+from pool.cluster.interface import Identity, News
+
+HEALTH_GROUP = "health"
+HEALTH_CONCURRENCY = 8
+"""How many owners may ask at once; one asks in the usual case, a few while a pool is taken over."""
+
+
+class Shell:
+    """Hold a body inside an actor, and pass calls on to it."""
+
+    def __init__(self, body: type, args: tuple[Any, ...], identity: Identity) -> None:
+        self._identity = identity
+        self._body = body(*args)
+
+    async def start(self) -> Any:
+        """Tell the body where it runs, and let it get ready."""
+        from pool.cluster.ray.cluster import RayCluster
+
+        runtime = ray.get_runtime_context()
+        context = Context(
+            cluster=RayCluster(),
+            identity=self._identity,
+            node_id=runtime.get_node_id(),
+            address=ray.util.get_node_ip_address(),
+        )
+        return await self._body.start(context)
+
+    async def lifeline(self, seen: int) -> News:
+        """Stay pending until there is news; the end of this actor ends the call."""
+        news: News = await self._body.lifeline(seen)
+        return news
+
+    @ray.method(concurrency_group=HEALTH_GROUP)  # type: ignore[untyped-decorator]
+    async def check_health(self) -> None:
+        """Let the body say whether it is healthy."""
+        await self._body.check_health()
+
+    async def call(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Call any other method of the body."""
+        result = getattr(self._body, method)(*args)
+        return await result if inspect.isawaitable(result) else result
+
+
+@functools.cache
+def actor_class(name: str) -> Any:
+    """Return the actor class that `ps` and Ray's dashboard show as `name`."""
+    shell = type(name, (Shell,), {"__doc__": Shell.__doc__})
+    return ray.remote(concurrency_groups={HEALTH_GROUP: HEALTH_CONCURRENCY})(shell)

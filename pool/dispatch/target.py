@@ -1,0 +1,71 @@
+"""Whom a call goes to: an actor, and the member that answers for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pool.cluster.interface import Actor, Cluster
+from pool.errors import PoolFailed
+
+
+class Counter(Protocol):
+    """Count the calls that are under way on a member, so that its drain can wait for them."""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether new work may be sent to it."""
+        ...
+
+    def call_began(self) -> None:
+        """Count a call that was sent."""
+
+    def call_ended(self) -> None:
+        """Count a call that came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Name one receiver of calls.
+
+    Args:
+        actor: The actor to call.
+        member: Who counts the calls that are under way there.
+    """
+
+    actor: Actor
+    member: Counter
+
+
+class Targets(Protocol):
+    """Be a pool, as far as dispatch is concerned."""
+
+    cluster: Cluster
+
+    def targets(self, on: str) -> list[Target]:
+        """List whom work can be sent to now."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until that may be different."""
+
+    @property
+    def failed(self) -> PoolFailed | None:
+        """Why the pool gave up, if it did."""
+        ...
+
+
+async def call(
+    cluster: Cluster,
+    target: Target,
+    work: Callable[..., Any] | str,
+    args: tuple[Any, ...],
+    environment: dict[str, str] | None = None,
+) -> Any:
+    """Let a target do a piece of work, and count it while it is under way."""
+    target.member.call_began()
+    try:
+        return await cluster.call(target.actor, "execute", work, args, environment)
+    finally:
+        target.member.call_ended()

@@ -1,0 +1,220 @@
+"""Every exception that `pool` raises, in one tree.
+
+::
+
+    PoolError
+    ├── ConfigError (also ValueError)   what you typed cannot be right
+    ├── InfeasibleError                 no node, or set of nodes, could ever hold it
+    ├── SizeUnreachable                 scale() could not reach any size you would accept
+    ├── PoolFailed                      the pool gave up; carries the cause that used its budget up
+    ├── PoolClosed                      the pool is closed, or was never entered
+    ├── MemberFailed                    one member failed; carries the cause
+    │   ├── StartFailed                 it never got ready
+    │   └── MemberLost                  its process, actor or node is gone
+    ├── ReservationFailed               a placement group did not become ready, or broke
+    ├── NotAdmitted                     a member that is being drained takes no new work
+    ├── CallTimeout (also TimeoutError) a call to a member outlasted its time
+    ├── SourceUnavailable               a checker could not ask; neither healthy nor ill (INV-9)
+    ├── InvalidTransition               a bug in a manager: a state change that the table forbids
+    └── Permanent / Temporary           raised by *your* hooks: do not retry / retry in `delay_s`
+
+Each carries what it knows as attributes, beside the sentence. Exceptions cross process
+boundaries, so each can be pickled: the constructor's arguments are the attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class PoolError(Exception):
+    """Be the root of every error of this package."""
+
+
+class ConfigError(PoolError, ValueError):
+    """Say that a value given by the caller cannot be right.
+
+    Args:
+        message: What was seen and what would do.
+        field: The name of the field or argument, where one is to blame.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message, field)
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InfeasibleError(PoolError):
+    """Say that a request can never fit the cluster that was seen.
+
+    Args:
+        message: What was asked for, what was seen, and what would fit.
+        topology: The nodes that were seen, as text.
+        nearest: The nearest request that would fit, as text, if there is one.
+    """
+
+    def __init__(self, message: str, topology: str = "", nearest: str | None = None) -> None:
+        super().__init__(message, topology, nearest)
+        self.message = message
+        self.topology = topology
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.topology:
+            text += f" Seen: {self.topology}."
+        if self.nearest:
+            text += f" The nearest that would fit: {self.nearest}."
+        return text
+
+
+class SizeUnreachable(PoolError):
+    """Say that none of the sizes you would accept was reached in time.
+
+    Args:
+        pool: The pool's name.
+        requested: The size asked for.
+        valid: Every size that would have been accepted, ascending.
+        reached: How many members were ready when the time was up.
+        missing: Slot index to the reason why that slot has no ready member.
+    """
+
+    def __init__(
+        self,
+        pool: str,
+        requested: int,
+        valid: Sequence[int],
+        reached: int,
+        missing: Mapping[int, str],
+    ) -> None:
+        super().__init__(pool, requested, tuple(valid), reached, dict(missing))
+        self.pool = pool
+        self.requested = requested
+        self.valid = tuple(valid)
+        self.reached = reached
+        self.missing = dict(missing)
+
+    def __str__(self) -> str:
+        accepted = ", ".join(map(str, self.valid))
+        why = "; ".join(f"slot {slot}: {reason}" for slot, reason in sorted(self.missing.items()))
+        return (
+            f"Pool {self.pool!r} was to reach {self.requested} (accepted: {accepted}) "
+            f"and reached {self.reached}. Missing: {why or 'no slot was opened'}."
+        )
+
+
+class PoolFailed(PoolError):
+    """Say that the pool gave up, and which cause used its budget up.
+
+    Args:
+        pool: The pool's name.
+        cause: The cause that used its restart budget up, in a word or a sentence.
+        detail: The last failure, in full.
+    """
+
+    def __init__(self, pool: str, cause: str, detail: str = "") -> None:
+        super().__init__(pool, cause, detail)
+        self.pool = pool
+        self.cause = cause
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"Pool {self.pool!r} gave up: {self.cause}." + (
+            f" {self.detail}" if self.detail else ""
+        )
+
+
+class PoolClosed(PoolError):
+    """Say that the pool takes no calls: it is closed, or `async with` was never entered."""
+
+
+class MemberFailed(PoolError):
+    """Say that one member failed.
+
+    Args:
+        member: The member's id, `pool/slot.generation`.
+        cause: One of the words of `pool.planning.restart.Cause`.
+        detail: What happened, in a sentence.
+    """
+
+    def __init__(self, member: str, cause: str, detail: str) -> None:
+        super().__init__(member, cause, detail)
+        self.member = member
+        self.cause = cause
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.member}: {self.cause}: {self.detail}"
+
+
+class StartFailed(MemberFailed):
+    """Say that a member never got ready."""
+
+
+class MemberLost(MemberFailed):
+    """Say that a member's process, actor or node is gone."""
+
+
+class ReservationFailed(PoolError):
+    """Say that a placement group did not become ready in time, or lost a node."""
+
+
+class NotAdmitted(PoolError):
+    """Say that a member takes no new work, because it is being drained. Nothing was run."""
+
+
+class CallTimeout(PoolError, TimeoutError):
+    """Say that a call to a member outlasted the time it was given."""
+
+
+class SourceUnavailable(PoolError):
+    """Say that a checker could not ask. It is no verdict, and changes none (INV-9)."""
+
+
+class InvalidTransition(PoolError):
+    """Say that a member was moved along an edge that the state table does not have.
+
+    Args:
+        member: The member's id.
+        state: The state it was in.
+        event: The state it was to enter.
+        story: Its transitions so far, oldest first, one line each.
+    """
+
+    def __init__(self, member: str, state: str, event: str, story: Sequence[str]) -> None:
+        super().__init__(member, state, event, tuple(story))
+        self.member = member
+        self.state = state
+        self.event = event
+        self.story = tuple(story)
+
+    def __str__(self) -> str:
+        lines = "\n  ".join(self.story)
+        return f"{self.member} cannot go from {self.state} to {self.event}. Its story:\n  {lines}"
+
+
+class Permanent(PoolError):
+    """Raise this from a hook to say: do not try again. The pool fails with this as its cause."""
+
+
+class Temporary(PoolError):
+    """Raise this from a hook to say: try again, not before `delay_s` seconds have passed.
+
+    Args:
+        message: What is not ready yet.
+        delay_s: Seconds to wait before the next try; it replaces the back-off once.
+    """
+
+    def __init__(self, message: str, delay_s: float) -> None:
+        if delay_s < 0:
+            raise ConfigError(f"delay_s is {delay_s}; give 0 or more seconds", "delay_s")
+        super().__init__(message, delay_s)
+        self.message = message
+        self.delay_s = delay_s
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,47 @@
+"""What node hosts and replicas tell of themselves once they are ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pool.cluster.interface import Actor
+from pool.planning.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """Tell where a node host runs and how to reach it.
+
+    Args:
+        index: Which host of its replica it is, from 0; the index of its bundle.
+        hosts: How many hosts its replica has.
+        node_id: The node's id.
+        address: The node's address, for others to connect to.
+        pid: The process id of its actor, on that node.
+        bundle: What its bundle of the reservation holds.
+        actor: Its actor.
+        extra: What the host's own `start` returned.
+    """
+
+    index: int
+    hosts: int
+    node_id: str
+    address: str
+    pid: int
+    bundle: Resources
+    actor: Actor
+    extra: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """Tell what a replica is made of.
+
+    Args:
+        hosts: Its node hosts, in the order of their bundles.
+        node_id: The node that the replica's own actor runs on.
+    """
+
+    hosts: tuple[HostInfo, ...]
+    node_id: str

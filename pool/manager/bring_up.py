@@ -1,0 +1,103 @@
+"""The way of one member from its slot to `ready`.
+
+Nothing here decides; the plan said `start`. Waiting for a reservation is no failure and has no
+limit of its own: `scale` has one, and a cluster without room is not the member's fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from pool.cluster.interface import Fault, Reservation
+from pool.errors import (
+    CallTimeout,
+    InfeasibleError,
+    MemberFailed,
+    Permanent,
+    ReservationFailed,
+    Temporary,
+)
+from pool.manager.hooks import Hooks
+from pool.manager.member import Incarnation, InfoT
+from pool.planning.lifecycle import State
+from pool.planning.restart import Cause
+
+EXPLAIN_AFTER_S = 2.0
+"""A reservation is ready within milliseconds, or it waits for somebody; then say for whom."""
+EXPLAIN_EVERY_S = 15.0
+RESERVE_AGAIN_S = 2.0
+"""Pause after a reservation was refused at once, so that an empty cluster is not asked in a loop."""
+
+Advance = Callable[[Incarnation[InfoT], State, str], None]
+
+
+async def bring_up(
+    hooks: Hooks[InfoT],
+    member: Incarnation[InfoT],
+    *,
+    start_timeout_s: float,
+    advance: Advance[InfoT],
+    watch: Callable[[Incarnation[InfoT]], None],
+    explain: Callable[[str], None],
+) -> None:
+    """Reserve, start, and wait until the member is ready.
+
+    Args:
+        hooks: The manager's steps.
+        member: The incarnation; what it comes to own is written into it at once, so that a
+            cancellation at any point loses nothing (INV-4).
+        start_timeout_s: Seconds from its actor's start to ready.
+        advance: Moves the member to a state, with the reason.
+        watch: Begins to hold the member's lifeline.
+        explain: Is told what the reservation waits for.
+    """
+    member.reservation = await _reserve(hooks, member, explain)
+    advance(member, State.STARTING, "its reservation is ready")
+    member.actor = await hooks.create_member(member.identity, member.reservation)
+    watch(member)
+    with anyio.fail_after(start_timeout_s):
+        member.info = await hooks.open_member(member.actor, start_timeout_s)
+
+
+async def _reserve(
+    hooks: Hooks[InfoT], member: Incarnation[InfoT], explain: Callable[[str], None]
+) -> Reservation | None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_explain_wait, hooks, member, explain)
+        while True:
+            try:
+                reservation = await hooks.reserve(member.identity)
+                break
+            except (ReservationFailed, InfeasibleError) as error:
+                explain(str(error))
+                await anyio.sleep(RESERVE_AGAIN_S)
+        tasks.cancel_scope.cancel()
+    return reservation
+
+
+async def _explain_wait(
+    hooks: Hooks[InfoT], member: Incarnation[InfoT], explain: Callable[[str], None]
+) -> None:
+    await anyio.sleep(EXPLAIN_AFTER_S)
+    while True:
+        explain(await hooks.explain_wait(member.identity))
+        await anyio.sleep(EXPLAIN_EVERY_S)
+
+
+def fault_of(error: Exception) -> Fault:
+    """Say what an exception of a hook means for the member."""
+    match error:
+        case Permanent():
+            return Fault(Cause.VERDICT, str(error))
+        case Temporary():
+            return Fault(Cause.START, str(error), retry_in_s=error.delay_s)
+        case MemberFailed():
+            return Fault(Cause(error.cause), error.detail)
+        case CallTimeout():
+            return Fault(Cause.START, str(error))
+        case TimeoutError():
+            return Fault(Cause.START, "it was not ready within its start time-out")
+        case _:
+            return Fault(Cause.START, f"{type(error).__name__}: {error}")

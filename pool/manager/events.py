@@ -1,0 +1,147 @@
+"""What a pool says of itself: one vocabulary of events, kept, logged, and followed.
+
+Each event has a constant name and its facts beside it, so that a log can be searched and counted.
+The names are the members of `EventKind`; nothing else is ever said.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+KEPT = 10_000
+"""How many events a pool keeps in memory: at 200 bytes each, about two megabytes."""
+
+
+class EventKind(StrEnum):
+    """Name what happened."""
+
+    POOL_OPENED = "pool_opened"
+    POOL_SCALED = "pool_scaled"
+    POOL_FAILED = "pool_failed"
+    POOL_CLOSED = "pool_closed"
+    SLOT_OPENED = "slot_opened"
+    SLOT_RANKED = "slot_ranked"
+    SLOT_RETIRED = "slot_retired"
+    SLOT_CLOSED = "slot_closed"
+    SLOT_WAITING = "slot_waiting"
+    MEMBER_STATE = "member_state"
+    MEMBER_FAULT = "member_fault"
+    MEMBER_NOTICE = "member_notice"
+    MEMBER_DRAINED = "member_drained"
+    RESTART_PLANNED = "restart_planned"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    LEFTOVER = "leftover"
+
+
+_LEVELS = {
+    EventKind.POOL_FAILED: "error",
+    EventKind.LEFTOVER: "error",
+    EventKind.MEMBER_FAULT: "warning",
+    EventKind.MEMBER_NOTICE: "warning",
+    EventKind.SOURCE_UNAVAILABLE: "warning",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Say what happened.
+
+    Args:
+        kind: What.
+        at: When, in UNIX seconds.
+        pool: In which pool.
+        slot: In which slot, if in one.
+        generation: To which incarnation of its member, if to one.
+        facts: Whatever else is known: state, cause, reason, and so on.
+    """
+
+    kind: EventKind
+    at: float
+    pool: str
+    slot: int | None = None
+    generation: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        where = f" slot {self.slot}" if self.slot is not None else ""
+        who = f".{self.generation}" if self.generation is not None else ""
+        facts = " ".join(f"{key}={value}" for key, value in self.facts.items())
+        return f"{self.kind}{where}{who} {facts}".strip()
+
+
+class EventLog:
+    """Keep a pool's events, log each, and tell whoever follows.
+
+    Args:
+        pool: The pool's name.
+        clock: Returns UNIX seconds.
+    """
+
+    def __init__(self, pool: str, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._followers: list[Callable[[Event], None]] = []
+        self._log = _logger().bind(pool=pool)
+
+    def __call__(
+        self,
+        kind: EventKind,
+        slot: int | None = None,
+        generation: int | None = None,
+        **facts: Any,
+    ) -> None:
+        """Say that something happened."""
+        event = Event(kind, self._clock(), self._pool, slot, generation, facts)
+        self._kept.append(event)
+        where = {"slot": slot, "generation": generation}
+        self._log.log(
+            _NUMBERS[_LEVELS.get(kind, "info")],
+            kind.value,
+            **{key: value for key, value in where.items() if value is not None},
+            **facts,
+        )
+        for follower in self._followers:
+            follower(event)
+
+    @property
+    def kept(self) -> tuple[Event, ...]:
+        """The last events, oldest first."""
+        return tuple(self._kept)
+
+    def follow(self, follower: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `follower` with each event from now on, on the pool's loop. It must not block.
+
+        Returns:
+            A function that ends the following.
+        """
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
+
+_NUMBERS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def _logger() -> Any:
+    """Return the application's structlog if it has set one up, else one on stdlib's logging.
+
+    structlog by itself prints everything on standard output, which is not a library's to write on.
+    """
+    if structlog.is_configured():
+        return structlog.get_logger("pool")
+    return structlog.wrap_logger(
+        logging.getLogger("pool"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.KeyValueRenderer(key_order=["event", "pool", "slot"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,104 @@
+"""What a subclass may change of a manager: one step it must give, and the others with defaults.
+
+Each hook is called from the manager's own tasks, may be cancelled at any `await`, and may raise:
+
+- `Permanent` says that trying again is no use; the pool fails with that as its cause.
+- `Temporary` says when to try again; it replaces the back-off once.
+- anything else is a failure of that member, charged to its restart budget.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic
+
+from pool.cluster.interface import Actor, Cluster, Identity, Reply, Reservation
+from pool.errors import PoolFailed
+from pool.manager.member import InfoT
+from pool.planning.notice import Notice
+
+
+class Hooks(ABC, Generic[InfoT]):
+    """Hold the steps in a member's life."""
+
+    cluster: Cluster
+
+    @abstractmethod
+    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
+        """Start a member's actor and return it, without waiting for it.
+
+        This is the one step that a subclass must give. Whatever it starts before an error or a
+        cancellation it has to end itself; an actor that it returned is the manager's to end.
+
+        Args:
+            identity: Whom the actor belongs to; pass it on in the `ActorSpec`.
+            reservation: What `reserve` returned.
+        """
+
+    async def check_size(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return those of `sizes` that the cluster could ever hold.
+
+        It is asked before anything is created.
+
+        Raises:
+            InfeasibleError: None of them could.
+        """
+        return sizes
+
+    async def reserve(self, identity: Identity) -> Reservation | None:
+        """Reserve what one member needs, and return when it is there. By default, nothing.
+
+        Raises:
+            ReservationFailed, InfeasibleError: Not now. The manager asks again; a cluster that has
+                no room is not the member's failure.
+        """
+        return None
+
+    async def explain_wait(self, identity: Identity) -> str:
+        """Say what a reservation that takes long is waiting for."""
+        return "its reservation is not ready"
+
+    async def open_member(self, actor: Actor, timeout_s: float) -> InfoT:
+        """Wait until the member is ready, and return its info."""
+        info: InfoT = await self.cluster.call(actor, "start", timeout_s=timeout_s)
+        return info
+
+    async def check_members(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+        """Ask all these members for their health at once."""
+        return await self.cluster.poll(actors, timeout_s)
+
+    async def drain_member(self, actor: Actor, budget_s: float) -> None:
+        """Let the member take no new work, and wait until its work in flight is done."""
+        await self.cluster.call(actor, "drain", budget_s, timeout_s=budget_s)
+
+    async def restore_member(self, actor: Actor) -> None:
+        """Let a draining member take work again."""
+        await self.cluster.call(actor, "restore", timeout_s=RESTORE_TIMEOUT_S)
+
+    async def shutdown_member(self, actor: Actor, budget_s: float) -> None:
+        """Let the member put down what it started."""
+        await self.cluster.call(actor, "shutdown", budget_s, timeout_s=budget_s)
+
+    def kill_member(self, actor: Actor, info: InfoT | None) -> None:
+        """Initiate the end of the member's actor, and of all that it is known to have started."""
+        self.cluster.kill(actor)
+
+    async def release(self, reservation: Reservation) -> None:
+        """Give back what `reserve` returned."""
+        await self.cluster.release(reservation)
+
+    def take_notices(self, identity: Identity, notices: tuple[Notice, ...]) -> bool:
+        """Hear all that a member itself says of its nodes, each time it changes.
+
+        Returns:
+            Whether the manager is to answer them: replace the member, and drain it in time.
+        """
+        return True
+
+    def on_pool_failed(self, failure: PoolFailed) -> None:
+        """Take note that the pool gave up. It must not block."""
+
+
+RESTORE_TIMEOUT_S = 5.0
+"""Taking work again is a flag in the member; an answer that takes longer is a failure."""

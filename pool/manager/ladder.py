@@ -1,0 +1,154 @@
+"""The way of one member out, rung by rung, under one deadline.
+
+stop admitting → wait for work in flight → `shutdown()` hook → kill → death confirmed → group
+removed. Each rung is tried whether or not the one before it succeeded; what went wrong is said in
+the report and nowhere swallowed. A cancelled rung is a skipped rung: the ways that lead to
+"nothing is left" are shielded (INV-4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import anyio
+
+from pool.errors import MemberLost
+from pool.manager.hooks import Hooks
+from pool.manager.member import Incarnation, InfoT
+from pool.planning.drain import DrainPolicy, Ladder, Rung, child_budget, split_deadline
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReport:
+    """Say how far down the ladder a member had to go.
+
+    Args:
+        member: Its id.
+        reason: Why it had to leave.
+        rung: How far it had to go: `hook` when it ended in good order, `kill` when it had to be
+            killed, `gone` when it was dead or had never lived.
+        took_s: Seconds from the first rung to nothing left.
+        troubles: What went wrong on the way, a sentence each; empty for a clean end.
+    """
+
+    member: str
+    reason: str
+    rung: str
+    took_s: float
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Descent:
+    """Keep the time of one member's way down, and what went wrong on it."""
+
+    reason: str
+    ladder: Ladder
+    began: float
+    rung: str = "gone"
+    troubles: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, reason: str, policy: DrainPolicy, deadline: float | None) -> Descent:
+        """Begin a way down now, that ends at `deadline` or when the policy says."""
+        now = anyio.current_time()
+        budget_s = math.inf if deadline is None else deadline - now
+        return cls(reason, split_deadline(policy, budget_s), now)
+
+    def left_s(self, rung: Rung) -> float:
+        """Return how many seconds a rung may take, from now."""
+        return self.ladder.left_s(rung, anyio.current_time() - self.began)
+
+
+async def let_work_end(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+    """Wait for the work in flight: the calls we sent, and what the member does by itself.
+
+    Can be cancelled, and nothing but `restore_member` has to be done then.
+    """
+    budget_s = way.left_s(Rung.WORK)
+    if not budget_s or member.actor is None:
+        return
+    try:
+        with anyio.fail_after(budget_s):
+            await member.until_idle()
+            await hooks.drain_member(member.actor, child_budget(budget_s))
+    except MemberLost:
+        pass  # Its lifeline says so as well, and to more effect.
+    except TimeoutError:
+        way.troubles.append(f"work was still in flight after {budget_s:.1f} s")
+    except Exception as error:
+        way.troubles.append(f"drain failed: {error!r}")
+
+
+async def put_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> MemberReport:
+    """End the member and remove its reservation, whatever it takes.
+
+    Shielded from cancellation; it ends by itself within the ladder's time.
+
+    Args:
+        hooks: The manager's steps.
+        member: The incarnation; its bring-up, if it still runs, is cancelled first.
+        way: The deadline and the troubles so far.
+    """
+    with anyio.CancelScope(shield=True):
+        member.bring_up.cancel()
+        await member.brought_up.wait()
+        if member.actor is not None:
+            if not member.dead.is_set():
+                way.rung = "kill"
+            await _shut_down(hooks, member, way)
+            await _kill(hooks, member, way)
+        await _release(hooks, member, way)
+    return MemberReport(
+        member=member.identity.member,
+        reason=way.reason,
+        rung=way.rung,
+        took_s=anyio.current_time() - way.began,
+        troubles=tuple(way.troubles),
+    )
+
+
+async def _shut_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+    """Run the hook, if there is somebody to run it and time for it."""
+    budget_s = way.left_s(Rung.TERM)
+    if member.dead.is_set() or member.fault is not None or member.info is None or not budget_s:
+        return
+    assert member.actor is not None
+    try:
+        with anyio.fail_after(budget_s):
+            await hooks.shutdown_member(member.actor, child_budget(budget_s))
+        way.rung = "hook"
+    except MemberLost as error:
+        way.troubles.append(f"it died in its shutdown hook: {error.detail}")
+    except TimeoutError:
+        way.troubles.append(f"its shutdown hook took longer than {budget_s:.1f} s")
+    except Exception as error:
+        way.troubles.append(f"its shutdown hook failed: {error!r}")
+
+
+async def _kill(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+    assert member.actor is not None
+    hooks.kill_member(member.actor, member.info)
+    limit_s = max(way.left_s(Rung.KILL), LEAST_KILL_S)
+    with anyio.move_on_after(limit_s) as scope:
+        await member.dead.wait()
+    if scope.cancelled_caught:
+        way.troubles.append(f"its death was not confirmed within {limit_s:.1f} s")
+
+
+async def _release(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+    if member.reservation is None:
+        return
+    limit_s = max(way.left_s(Rung.RELEASE), LEAST_RELEASE_S)
+    try:
+        with anyio.fail_after(limit_s):
+            await hooks.release(member.reservation)
+    except Exception as error:
+        way.troubles.append(f"its placement group could not be removed: {error!r}")
+
+
+LEAST_KILL_S = 5.0
+"""Death is confirmed in milliseconds; a node that fell silent is not waited for any longer."""
+LEAST_RELEASE_S = 10.0
+"""A group is removed even when the deadline has passed: anything else is a leak (INV-4)."""

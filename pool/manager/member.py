@@ -1,0 +1,157 @@
+"""A member, as users see it and as its manager holds it.
+
+`Member` is what users get: a frozen picture of one incarnation. `Incarnation` is the manager's
+own record of the same, and `Slot` what outlives it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import anyio
+
+from pool.cluster.interface import Actor, Fault, Identity, Reservation
+from pool.planning.health import HealthRecord
+from pool.planning.lifecycle import Lifecycle, State
+from pool.planning.notice import Notice
+from pool.planning.reconcile import Role, SlotView
+
+InfoT = TypeVar("InfoT")
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Generic[InfoT]):
+    """Show one member at one moment.
+
+    Args:
+        id: `pool/slot.generation`.
+        slot: The index of its slot, which outlives it.
+        rank: Which of the pool's members it is, 0 to size − 1; None while it has no rank.
+        generation: Which incarnation of the slot it is, from 1.
+        state: Its state.
+        age_s: Seconds that it has been in that state.
+        info: What its start returned; None until then.
+        actor: Its actor; None until that is started.
+        nodes: The nodes of its reservation.
+    """
+
+    id: str
+    slot: int
+    rank: int | None
+    generation: int
+    state: State
+    age_s: float
+    info: InfoT | None
+    actor: Actor | None
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Incarnation(Generic[InfoT]):
+    """Hold everything a manager knows and owns of one member."""
+
+    identity: Identity
+    life: Lifecycle
+    reservation: Reservation | None = None
+    actor: Actor | None = None
+    info: InfoT | None = None
+    health: HealthRecord = field(default_factory=HealthRecord)
+    ready_since: float = math.inf
+    fault: Fault | None = None
+    # Notices by who said them of which node, with the time on the pool's clock to be gone by.
+    notices: dict[tuple[str, str], tuple[Notice, float]] = field(default_factory=dict)
+    in_flight: int = 0
+    bring_up: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    brought_up: anyio.Event = field(default_factory=anyio.Event)
+    dead: anyio.Event = field(default_factory=anyio.Event)
+    idle: anyio.Event | None = None
+    drain: anyio.CancelScope | None = None
+
+    @property
+    def state(self) -> State:
+        return self.life.state
+
+    @property
+    def is_serving(self) -> bool:
+        return self.state.is_serving
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return self.reservation.nodes if self.reservation is not None else ()
+
+    @property
+    def leave_by(self) -> float | None:
+        """When the first of its nodes goes away, on the pool's clock; None when all stay."""
+        return min((leave_by for _, leave_by in self.notices.values()), default=None)
+
+    def call_began(self) -> None:
+        """Count a call that was sent to the member."""
+        self.in_flight += 1
+
+    def call_ended(self) -> None:
+        """Count a call that came back, and wake the drain that waits for the last."""
+        self.in_flight -= 1
+        if self.in_flight == 0 and self.idle is not None:
+            self.idle.set()
+
+    async def until_idle(self) -> None:
+        """Wait until no call that was sent to the member is under way."""
+        while self.in_flight:
+            self.idle = anyio.Event()
+            await self.idle.wait()
+
+
+@dataclass(eq=False, slots=True)
+class Slot(Generic[InfoT]):
+    """Hold what outlives a slot's members."""
+
+    index: int
+    role: Role = Role.HOLDER
+    rank: int | None = None
+    replaces: int | None = None
+    generation: int = 0
+    incarnation: Incarnation[InfoT] | None = None
+    not_before: float = -math.inf
+    given_up: str | None = None
+    waits_for: str | None = None
+
+    def view(self) -> SlotView:
+        """Return what the planner may see of it."""
+        member = self.incarnation
+        return SlotView(
+            index=self.index,
+            role=self.role,
+            rank=self.rank,
+            replaces=self.replaces,
+            state=None if member is None else member.state,
+            fault=None if member is None or member.fault is None else member.fault.detail,
+            leave_by=None if member is None else member.leave_by,
+            not_before=self.not_before,
+            given_up=self.given_up,
+            in_flight=0 if member is None else member.in_flight,
+        )
+
+    def picture(self, now: float) -> Member[InfoT] | None:
+        """Return the member as users see it, or None when there is none."""
+        member = self.incarnation
+        if member is None:
+            return None
+        return Member(
+            id=member.identity.member,
+            slot=self.index,
+            rank=self.rank,
+            generation=self.generation,
+            state=member.state,
+            age_s=now - member.life.since,
+            info=member.info,
+            actor=member.actor,
+            nodes=member.nodes,
+        )
+
+
+def by_rank(slots: Sequence[Slot[InfoT]]) -> list[Slot[InfoT]]:
+    """Order slots by rank; those without come last, by index."""
+    return sorted(slots, key=lambda slot: (slot.rank is None, slot.rank or 0, slot.index))

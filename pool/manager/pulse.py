@@ -1,0 +1,73 @@
+"""The health polls' own clock: what a reply means depends on whether *we* were on time.
+
+A loop that ran late has not listened; a reply it missed proves nothing about the member (INV-9).
+So each beat measures how late the loop was, and a missing answer in a late beat is no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from pool.cluster.interface import Reply, ReplyKind
+from pool.manager.member import Incarnation, InfoT
+from pool.planning.health import HealthPolicy, Probe, ProbeKind, Verdict, judge
+
+LATE_SHARE = 0.5
+"""A loop that is late by more than this share of the time-out has eaten into the member's time."""
+
+_PROBES = {
+    ReplyKind.ANSWER: ProbeKind.OK,
+    ReplyKind.ERROR: ProbeKind.ILL,
+    ReplyKind.TIMEOUT: ProbeKind.TIMEOUT,
+    ReplyKind.UNAVAILABLE: ProbeKind.UNAVAILABLE,
+}
+
+
+class Pulse:
+    """Keep the time of a pool's health polls."""
+
+    def __init__(self, policy: HealthPolicy) -> None:
+        self.policy = policy
+        self._overslept_s = 0.0
+        self._began = 0.0
+
+    @contextmanager
+    def beat(self) -> Iterator[Beat]:
+        """Time one round of questions."""
+        beat = Beat(self.policy)
+        self._began = anyio.current_time()
+        yield beat
+        took_s = anyio.current_time() - self._began
+        late_s = max(self._overslept_s, took_s - self.policy.timeout_s)
+        beat.is_late = late_s > self.policy.timeout_s * LATE_SHARE
+
+    async def rest(self) -> None:
+        """Sleep until the next beat is due."""
+        due = self._began + self.policy.period_s
+        await anyio.sleep_until(due)
+        self._overslept_s = anyio.current_time() - due
+
+
+class Beat:
+    """Judge the replies of one round."""
+
+    def __init__(self, policy: HealthPolicy) -> None:
+        self._policy = policy
+        self.is_late = False
+
+    def judge(self, member: Incarnation[InfoT], reply: Reply) -> tuple[Verdict, str]:
+        """Return the verdict on a member and why, and keep its health record."""
+        kind = _PROBES[reply.kind]
+        if kind is ProbeKind.TIMEOUT and self.is_late:
+            kind = ProbeKind.LATE
+        member.health, verdict, why = judge(
+            member.health,
+            Probe(kind, reply.detail),
+            self._policy,
+            now=anyio.current_time(),
+            ready_since=member.ready_since,
+        )
+        return verdict, why

@@ -1,0 +1,1 @@
+"""The tree: a pool of replicas, each of which holds a pool of node hosts."""

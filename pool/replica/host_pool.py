@@ -1,0 +1,132 @@
+"""`HostPool`: the same manager, one level down, over the node hosts of one replica.
+
+Its slots are the bundles of the replica's placement group, so it reserves nothing. A gang stands
+and falls together: the first failure of a host is the failure of this pool, and the level above
+decides. Notices are not answered here but told upwards, for one host's notice concerns the gang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pool.cluster.interface import NOTHING, Actor, ActorSpec, Cluster, Identity, Reservation
+from pool.errors import PoolFailed
+from pool.host.body import HostBody, HostPlace
+from pool.host.info import HostInfo
+from pool.host.node_host import NodeHost
+from pool.manager.manager import ResourcePoolManager
+from pool.notices.source import NodeNoticeSource
+from pool.planning.drain import DrainPolicy
+from pool.planning.health import HealthPolicy
+from pool.planning.notice import Notice
+from pool.planning.restart import Failure, RestartPolicy
+
+GANG = RestartPolicy(intensity=0, budgets=dict.fromkeys(RestartPolicy().budgets, 0))
+"""No host is started again by itself: the whole gang is replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPlan:
+    """Say what the hosts of a replica are. It is pickled into the replica's actor.
+
+    Args:
+        host_class: The user's `NodeHost`.
+        host_args: Its constructor's arguments.
+        holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
+            worker; otherwise it holds nothing and is pinned to the bundle's node.
+        notices: Sources to ask on each node.
+        health: How hosts are polled.
+        drain: How long they may take to leave.
+        start_timeout_s: Seconds from a host's actor to ready.
+        runtime_env: Ray's runtime environment of the hosts.
+    """
+
+    host_class: type[NodeHost]
+    host_args: tuple[Any, ...] = ()
+    holds_devices: bool = False
+    notices: tuple[NodeNoticeSource, ...] = ()
+    health: HealthPolicy
+    drain: DrainPolicy
+    start_timeout_s: float
+    runtime_env: dict[str, Any] | None = None
+
+
+class HostPool(ResourcePoolManager[HostInfo]):
+    """Keep one node host in each bundle of a replica's reservation.
+
+    Args:
+        identity: The replica's.
+        plan: What the hosts are.
+        reservation: The replica's placement group.
+        cluster: The world, as seen from the replica's actor.
+        on_failed: Is told when a host failed; it must not block.
+        on_notices: Is told all notices of all hosts when they change; it must not block.
+    """
+
+    level = "host"
+
+    def __init__(
+        self,
+        identity: Identity,
+        plan: HostPlan,
+        reservation: Reservation,
+        cluster: Cluster,
+        on_failed: Callable[[Failure], None],
+        on_notices: Callable[[tuple[Notice, ...]], None],
+    ) -> None:
+        super().__init__(
+            f"{identity.pool}/{identity.slot}.{identity.generation}",
+            cluster=cluster,
+            instance=identity.instance,
+            health=plan.health,
+            restart=GANG,
+            drain=plan.drain,
+            surge=0,
+            start_timeout_s=plan.start_timeout_s,
+        )
+        self._host_plan = plan
+        self._reservation = reservation
+        self._on_failed = on_failed
+        self._on_notices = on_notices
+        self._told: dict[int, tuple[Notice, ...]] = {}
+
+    async def reserve(self, identity: Identity) -> Reservation:
+        return self._reservation
+
+    async def release(self, reservation: Reservation) -> None:
+        """Leave the group alone: it is the replica's, and its owner removes it."""
+
+    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
+        assert reservation is not None
+        plan = self._host_plan
+        index = identity.slot
+        place = HostPlace(index, len(reservation.nodes), reservation.bundles[index])
+        return self.cluster.start(
+            ActorSpec(
+                body=HostBody,
+                args=(plan.host_class, plan.host_args, place, plan.notices),
+                label=plan.host_class.__name__,
+                identity=identity,
+                holds=reservation.bundles[index] if plan.holds_devices else NOTHING,
+                reservation=reservation if plan.holds_devices else None,
+                bundle=index,
+                node_id=reservation.nodes[index],
+                runtime_env=plan.runtime_env,
+            )
+        )
+
+    async def open_member(self, actor: Actor, timeout_s: float) -> HostInfo:
+        info = await super().open_member(actor, timeout_s)
+        return replace(info, actor=actor)
+
+    def on_pool_failed(self, failure: PoolFailed) -> None:
+        last = self.failures[-1]
+        self._on_failed(last)
+
+    def take_notices(self, identity: Identity, notices: tuple[Notice, ...]) -> bool:
+        """Tell them upwards instead of answering them."""
+        self._told[identity.slot] = notices
+        self._on_notices(tuple(n for index in sorted(self._told) for n in self._told[index]))
+        return False

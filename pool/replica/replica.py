@@ -1,0 +1,144 @@
+"""The body of a replica's actor: a `HostPool`, and the word of it to the level above.
+
+The replica is as healthy as the least healthy of its hosts, and dies with the first of them. It
+knows that from its own manager, so its owner's poll costs one call, however many hosts there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import anyio
+
+from pool.cluster.body import Bulletin, Context
+from pool.cluster.interface import Fault, Identity, News, Reservation
+from pool.errors import MemberFailed, StartFailed
+from pool.host.info import ReplicaInfo
+from pool.planning.lifecycle import State
+from pool.planning.restart import Cause, Failure
+from pool.replica.host_pool import HostPlan, HostPool
+
+
+class Replica:
+    """Hold the node hosts of one replica together.
+
+    Args:
+        identity: Whom the replica belongs to.
+        plan: What its hosts are.
+        reservation: The placement group whose bundles the hosts are for.
+    """
+
+    def __init__(self, identity: Identity, plan: HostPlan, reservation: Reservation) -> None:
+        self._identity = identity
+        self._plan = plan
+        self._reservation = reservation
+        self._bulletin = Bulletin()
+        self._hosts: HostPool | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._close = asyncio.Event()
+        self._seen_alive = time.monotonic()
+
+    async def start(self, context: Context) -> ReplicaInfo:
+        """Bring every host up; the replica is ready when all are, or not at all.
+
+        Raises:
+            StartFailed: A host did not get ready, with its own reason.
+        """
+        ready: asyncio.Future[ReplicaInfo] = asyncio.get_running_loop().create_future()
+        # The manager lives in a task of its own: a task group is entered and left by one task.
+        self._running = asyncio.create_task(self._run(context, ready))
+        return await ready
+
+    async def _run(self, context: Context, ready: asyncio.Future[ReplicaInfo]) -> None:
+        try:
+            async with HostPool(
+                self._identity,
+                self._plan,
+                self._reservation,
+                context.cluster,
+                on_failed=self._fail,
+                on_notices=self._bulletin.publish,
+            ) as hosts:
+                self._hosts = hosts
+                await self._bring_up(hosts, context, ready)
+                await self._close.wait()
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+            raise
+
+    async def _bring_up(
+        self, hosts: HostPool, context: Context, ready: asyncio.Future[ReplicaInfo]
+    ) -> None:
+        count = len(self._reservation.nodes)
+        await hosts.scale(count, timeout_s=None)
+        infos = [member.info for member in hosts.members(serving=True) if member.info is not None]
+        if hosts.failed is not None or len(infos) < count:
+            ready.set_exception(self._start_failure(hosts))
+        else:
+            ready.set_result(ReplicaInfo(tuple(infos), context.node_id))
+
+    def _start_failure(self, hosts: HostPool) -> Exception:
+        first = hosts.failures[0]
+        detail = f"host {first.slot}: {first.detail}"
+        return StartFailed(self._identity.member, first.cause, detail)
+
+    def _fail(self, failure: Failure) -> None:
+        detail = f"host {failure.slot}: {failure.detail}"
+        self._bulletin.fail(Fault(failure.cause, detail))
+
+    async def check_health(self) -> None:
+        """Say what this replica's own manager knows of its hosts.
+
+        It runs on a thread of its own and only reads what the manager's loop wrote, and it says
+        so when that loop has not moved for too long.
+
+        Raises:
+            MemberFailed: A host is suspect, or the manager's loop is stuck.
+        """
+        hosts = self._hosts
+        if hosts is None:
+            return
+        age_s = time.monotonic() - hosts.polled_at
+        limit_s = self._plan.health.period_s + 2 * self._plan.health.timeout_s
+        if age_s > limit_s:
+            detail = f"its hosts were last polled {age_s:.1f} s ago, {limit_s:.1f} s are allowed"
+            raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
+        for member in hosts.members():
+            if member.state is State.SUSPECT:
+                detail = f"host {member.slot} is suspect"
+                raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
+
+    async def lifeline(self, seen: int) -> News:
+        """Wait for news, or for the failure of a host."""
+        return await self._bulletin.after(seen)
+
+    async def drain(self, budget_s: float) -> None:
+        """Let every host finish its work in flight; all at once."""
+        await self._tell_hosts("drain", budget_s, budget_s=budget_s)
+
+    async def restore(self) -> None:
+        """Let every host take work again."""
+        await self._tell_hosts("restore", budget_s=self._plan.drain.timeout_s)
+
+    async def _tell_hosts(self, method: str, *args: float, budget_s: float) -> None:
+        hosts = self._hosts
+        if hosts is None:
+            return
+        async with anyio.create_task_group() as tasks:
+            for actor in hosts.handles():
+                tasks.start_soon(_call, hosts, actor, method, args, budget_s)
+
+    async def shutdown(self, budget_s: float) -> None:
+        """Close the host pool: the same ladder, one level down, with less time."""
+        self._close.set()
+        if self._running is not None:
+            with anyio.fail_after(budget_s):
+                await asyncio.wait([self._running])
+
+
+async def _call(
+    hosts: HostPool, actor: object, method: str, args: tuple[float, ...], budget_s: float
+) -> None:
+    await hosts.cluster.call(actor, method, *args, timeout_s=budget_s)

@@ -1,0 +1,254 @@
+"""`ReplicaPool`: replicas of one shape, each a gang of node hosts over one placement group."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
+
+from pool.cluster.connect import connect
+from pool.cluster.interface import Actor, ActorSpec, Cluster, Identity, Reservation
+from pool.dispatch.broadcast import broadcast
+from pool.dispatch.map import Errors, map_ordered
+from pool.dispatch.target import Target
+from pool.errors import ConfigError, InfeasibleError, ReservationFailed
+from pool.host.info import ReplicaInfo
+from pool.host.node_host import NodeHost
+from pool.manager.manager import ResourcePoolManager
+from pool.notices.draining import DrainingNodes
+from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
+from pool.planning.drain import DrainPolicy
+from pool.planning.health import HealthPolicy
+from pool.planning.packing import Fits, Never, Request, pack
+from pool.planning.restart import RestartPolicy
+from pool.planning.shape import ReplicaShape, plan_shape
+from pool.rendezvous import Rendezvous
+from pool.replica.host_pool import HostPlan
+from pool.replica.replica import Replica
+
+RESERVE_TIMEOUT_S = 60.0
+"""After this long a group that is not ready is removed and planned anew from the nodes of then."""
+
+
+class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
+    """Keep replicas of one shape: scale, poll, replace and drain each as a tree.
+
+    Each slot has one placement group: STRICT_PACK with one bundle where a node can hold the
+    replica, STRICT_SPREAD with equal bundles, one a node, where it takes several. In it a replica
+    actor holds one `NodeHost` for each bundle.
+
+    Args:
+        name: The pool's name.
+        shape: What one replica needs.
+        host: Your `NodeHost` class; the plain one runs functions and no more.
+        host_args: Its constructor's arguments.
+        hosts_hold_devices: Whether each host sits in its bundle and holds its devices, being its
+            own worker. By default hosts hold nothing, and workers take the bundle.
+        notices: Who is asked whether a node will go away. Ray's own draining nodes are always
+            asked.
+        cluster_grows: Whether nodes may join. Then a request that does not fit the nodes of now
+            is not refused but waits, as the autoscaler's demand.
+        cluster: The world to work in; by default the Ray cluster this process is connected to.
+        health, restart, drain, surge, start_timeout_s: See `ResourcePoolManager`.
+        runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
+
+    Raises:
+        ConfigError: A value cannot be right, or this process is not connected to Ray.
+    """
+
+    level = "replica"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        shape: ReplicaShape,
+        host: type[NodeHost] = NodeHost,
+        host_args: tuple[Any, ...] = (),
+        hosts_hold_devices: bool = False,
+        notices: Sequence[NoticeSource] = (),
+        cluster_grows: bool = False,
+        cluster: Cluster | None = None,
+        health: HealthPolicy | None = None,
+        restart: RestartPolicy | None = None,
+        drain: DrainPolicy | None = None,
+        surge: int = 1,
+        start_timeout_s: float = 600.0,
+        runtime_env: dict[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(shape, ReplicaShape):
+            raise ConfigError(
+                f"shape is {shape!r}; give a ReplicaShape, for example "
+                "ReplicaShape(devices=8) or ReplicaShape(cpus=2)",
+                "shape",
+            )
+        if not (isinstance(host, type) and issubclass(host, NodeHost)):
+            raise ConfigError(f"host is {host!r}; give a subclass of NodeHost", "host")
+        node_sources = tuple(source for source in notices if isinstance(source, NodeNoticeSource))
+        sources = [source for source in notices if isinstance(source, ClusterNoticeSource)]
+        if len(node_sources) + len(sources) < len(notices):
+            raise ConfigError(
+                f"notices is {list(notices)!r}; give sources from pool.notices, or subclasses of "
+                "NodeNoticeSource or ClusterNoticeSource",
+                "notices",
+            )
+        if not any(isinstance(source, DrainingNodes) for source in sources):
+            sources.append(DrainingNodes())
+        super().__init__(
+            name,
+            cluster=connect() if cluster is None else cluster,
+            health=health,
+            restart=restart,
+            drain=drain,
+            surge=surge,
+            start_timeout_s=start_timeout_s,
+            notices=sources,
+        )
+        self.shape = shape
+        self._grows = cluster_grows
+        self._host_plan = HostPlan(
+            host_class=host,
+            host_args=host_args,
+            holds_devices=hosts_hold_devices,
+            notices=node_sources,
+            health=self.health,
+            drain=self.drain_policy,
+            start_timeout_s=start_timeout_s,
+            runtime_env=runtime_env,
+        )
+
+    # -- work ----------------------------------------------------------------------------------
+
+    async def broadcast(
+        self,
+        work: Callable[..., Any] | str,
+        *args: Any,
+        env: Rendezvous | None = None,
+        flat: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """Call a function on every node host of every ready replica, all at once.
+
+        Args:
+            work: A function, or the name of a method of your `NodeHost`.
+            *args: Its arguments, the same everywhere.
+            env: Builds the environment variables that each host sets for the call.
+            flat: Return one list instead of one for each replica.
+            timeout_s: Seconds for the whole; None waits for ever.
+
+        Returns:
+            `[[result per host] per replica]`, by rank; flat, `[result per host]`.
+
+        Raises:
+            MemberLost: A host died. Results of others are lost; the call is not repeated.
+            TimeoutError: It took longer than `timeout_s`.
+            Exception: What the function raised, on the first host where it did.
+
+        On cancellation, calls that are under way on hosts run to their end there.
+        """
+        self._check_open()
+        return await broadcast(self, work, args, env=env, flat=flat, timeout_s=timeout_s)
+
+    def map(
+        self,
+        work: Callable[[Any], Any] | str,
+        items: Iterable[Any],
+        *,
+        on: str = "replica",
+        in_flight: int = 2,
+        errors: Errors = "raise",
+        attempts: int = 3,
+    ) -> AsyncIterator[Any]:
+        """Call a function on each item, spread over the pool, and yield the results in order.
+
+        Each item is yielded exactly once. When a member dies or is drained under a call, the call
+        is made again on another, so the function has to be idempotent.
+
+        Args:
+            work: A function of one item, or the name of such a method of your `NodeHost`.
+            items: The input; never read further ahead than the calls in flight and the results
+                that wait for their turn.
+            on: `replica` sends items to each replica's first host; `host` to every host.
+            in_flight: Calls at once per target.
+            errors: `raise` ends the map at the first item whose function raised; `return` yields
+                the exception in the item's place.
+            attempts: How many members an item may lose before it ends as `MemberLost`.
+
+        Raises:
+            PoolFailed: The pool gave up and no member is left to work.
+        """
+        self._check_open()
+        return map_ordered(
+            self, work, items, on=on, in_flight=in_flight, errors=errors, attempts=attempts
+        )
+
+    def targets(self, on: str = "replica") -> list[Target]:
+        """List whom work can be sent to now.
+
+        Args:
+            on: `replica` for the first host of each replica, `host` for every host.
+        """
+        if on not in ("replica", "host"):
+            raise ConfigError(f"on is {on!r}; give 'replica' or 'host'", "on")
+        found = []
+        for member in self.members(serving=True):
+            record = self.find(member.id)
+            if member.info is None or record is None:
+                continue
+            hosts = member.info.hosts[:1] if on == "replica" else member.info.hosts
+            found.extend(Target(host.actor, record) for host in hosts)
+        return found
+
+    # -- the steps of a member's life ------------------------------------------------------------
+
+    async def check_size(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if self._grows or sizes == (0,):
+            return sizes
+        topology = await self.cluster.topology()
+        plan = plan_shape(self.shape, topology)
+        possible = []
+        refusal = ""
+        for size in sizes:
+            # Our own members are part of `size`, so only totals can say "never".
+            verdict = pack([Request(f"replica {i}", plan) for i in range(size)], topology)
+            if isinstance(verdict, Never):
+                refusal = verdict.reason
+                break
+            possible.append(size)
+        if not possible:
+            raise InfeasibleError(
+                f"pool {self.name!r} can never reach {sizes[0]} replicas of {self.shape}: "
+                f"{refusal}.",
+                topology.describe(self.shape.device),
+            )
+        return tuple(possible)
+
+    async def reserve(self, identity: Identity) -> Reservation:
+        topology = await self.cluster.topology()
+        plan = plan_shape(self.shape, topology)
+        return await self.cluster.reserve(plan, identity, RESERVE_TIMEOUT_S)
+
+    async def explain_wait(self, identity: Identity) -> str:
+        topology = await self.cluster.topology()
+        verdict = pack([Request(identity.member, plan_shape(self.shape, topology))], topology)
+        if isinstance(verdict, Fits):
+            return "it fits, and its placement group is being made"
+        return verdict.reason
+
+    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
+        if reservation is None:
+            raise ReservationFailed(f"{identity.member} has no placement group")
+        return self.cluster.start(
+            ActorSpec(
+                body=Replica,
+                args=(identity, self._host_plan, reservation),
+                label="Replica",
+                identity=identity,
+                reservation=reservation,
+            )
+        )
+
+    def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:
+        """Kill the hosts too: they would follow, but a thousandth of a second later."""
+        super().kill_member(actor, info)
+        for host in info.hosts if info is not None else ():
+            self.cluster.kill(host.actor)
