@@ -1,6 +1,6 @@
 """Ports of a node, leased so that no two consumers ever get the same one (INV-12).
 
-A port that is probed and then let go may be given to two. So a lease is a locked file, one per port,
+A port that is probed and then let go may be given to two. So a lease is a locked file, one a port,
 held by the process that handed the port out: other pools and jobs on the node see the lock, and it
 goes with the process, however that ends. Whether some stranger uses the port is probed as well.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from pool.errors import ConfigError, PoolError
 
 DEFAULT_RANGE = range(20_000, 32_768)
-"""Above the ports of Ray's workers (10002-19999), below what Linux gives to outgoing connections."""
+"""Above the ports of Ray's workers (10002-19999), below those of outgoing connections."""
 
 
 class PortLeases:

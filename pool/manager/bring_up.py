@@ -28,7 +28,7 @@ EXPLAIN_AFTER_S = 2.0
 """A reservation is ready within milliseconds, or it waits for somebody; then say for whom."""
 EXPLAIN_EVERY_S = 15.0
 RESERVE_AGAIN_S = 2.0
-"""Pause after a reservation was refused at once, so that an empty cluster is not asked in a loop."""
+"""Pause after a refusal, so that an empty cluster is not asked in a loop."""
 
 Advance = Callable[[Incarnation[InfoT], State, str], None]
 
@@ -64,6 +64,7 @@ async def bring_up(
 async def _reserve(
     hooks: Hooks[InfoT], member: Incarnation[InfoT], explain: Callable[[str], None]
 ) -> Reservation | None:
+    reservation = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_explain_wait, hooks, member, explain)
         while True:

@@ -49,6 +49,15 @@ class Member(Generic[InfoT]):
     nodes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Hold a notice of one node, and when to be gone by, on the pool's clock."""
+
+    node: str
+    notice: Notice
+    leave_by: float
+
+
 @dataclass(eq=False, slots=True)
 class Incarnation(Generic[InfoT]):
     """Hold everything a manager knows and owns of one member."""
@@ -61,8 +70,7 @@ class Incarnation(Generic[InfoT]):
     health: HealthRecord = field(default_factory=HealthRecord)
     ready_since: float = math.inf
     fault: Fault | None = None
-    # Notices by who said them of which node, with the time on the pool's clock to be gone by.
-    notices: dict[tuple[str, str], tuple[Notice, float]] = field(default_factory=dict)
+    notices: dict[str, tuple[Warned, ...]] = field(default_factory=dict)
     in_flight: int = 0
     bring_up: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     brought_up: anyio.Event = field(default_factory=anyio.Event)
@@ -72,20 +80,27 @@ class Incarnation(Generic[InfoT]):
 
     @property
     def state(self) -> State:
+        """Its state."""
         return self.life.state
 
     @property
     def is_serving(self) -> bool:
+        """Whether new work may be sent to it."""
         return self.state.is_serving
 
     @property
     def nodes(self) -> tuple[str, ...]:
+        """The nodes of its reservation."""
         return self.reservation.nodes if self.reservation is not None else ()
+
+    def warnings(self) -> list[Warned]:
+        """List what every source says of its nodes."""
+        return [warned for told in self.notices.values() for warned in told]
 
     @property
     def leave_by(self) -> float | None:
         """When the first of its nodes goes away, on the pool's clock; None when all stay."""
-        return min((leave_by for _, leave_by in self.notices.values()), default=None)
+        return min((warned.leave_by for warned in self.warnings()), default=None)
 
     def call_began(self) -> None:
         """Count a call that was sent to the member."""

@@ -1,4 +1,4 @@
-"""A pool at one moment, as frozen values. The command line, the page and metrics draw only these."""
+"""A pool at one moment, as frozen values, from which everything that shows a pool is drawn."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def plan_size(
 
 def _needed(policy: ElasticPolicy, total: float, share: float) -> int:
     members = min(total / policy.target / share, float(policy.max_size))
-    # Less a hair: 0.3 / 0.1 is more than 3 for a computer, and for nobody else.
+    # Less a hair: 0.1 + 0.2 is more than three tenths for a computer, and for nobody else.
     return _clamp(policy, math.ceil(members * (1 - _HAIR)))
 
 

@@ -143,11 +143,20 @@ def plan_ranks(placed: Iterable[Placed], previous: RankPlan | None = None) -> Ra
         Ranks 0..n-1. Workers of a replica, and within it of a node, are consecutive.
 
     Raises:
-        ConfigError: Two workers have one key.
+        ConfigError: Two workers have one key, or one node has two addresses.
     """
     workers = sorted(placed, key=_worker_key)
     if len({worker.key for worker in workers}) != len(workers):
         raise ConfigError("two workers have the same key; give each worker once", "placed")
+    addresses: dict[str, str] = {}
+    for worker in workers:
+        known = addresses.setdefault(worker.node_id, worker.address)
+        if known != worker.address:
+            raise ConfigError(
+                f"node {worker.node_id!r} has the addresses {known} and {worker.address}; "
+                "give each node one",
+                "placed",
+            )
     before = _node_orders(previous)
     ranks: list[Rank] = []
     kept = 0

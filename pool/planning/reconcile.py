@@ -20,7 +20,7 @@ shrinks or nodes leave.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -283,7 +283,7 @@ class _Draft:
             self.actions.append(Action(verb=Verb.OPEN, slot=index, rank=rank, reason=reason))
             self.startable.append((-math.inf, index, reason))
 
-    def _unused_indexes(self) -> Iterable[int]:
+    def _unused_indexes(self) -> Iterator[int]:
         index = 0
         while True:
             if index not in self.slots:

@@ -228,64 +228,68 @@ def plan_restarts(
         Slot to its answer. A slot without a failure may start at once.
     """
     asked = tuple(slots)
-    streaks = _streaks(policy, failures, set(asked))
+    back_offs = _back_offs(policy)
+    streaks = _streaks(policy, failures, set(asked), len(back_offs))
     used = Counter(
-        _account(policy, failure) for failure in failures if failure.at > now - policy.period_s
+        _account(policy, failure.cause)[0]
+        for failure in failures
+        if failure.at > now - policy.period_s
     )
-    return {slot: _answer(policy, streaks.get(slot, []), used, slot, now, key) for slot in asked}
+    answers: dict[int, Restart | GiveUp] = {}
+    for slot in asked:
+        streak = streaks.get(slot)
+        if streak is None:
+            answers[slot] = Restart(now, "no failure is on record for this slot")
+            continue
+        refused = _refusal(policy, streak[0], used)
+        answers[slot] = refused or _restart(policy, streak, used, back_offs, f"{key}/{slot}")
+    return answers
 
 
-def _answer(
-    policy: RestartPolicy,
-    streak: Sequence[Failure],
-    used: Mapping[Cause | None, int],
-    slot: int,
-    now: float,
-    key: str,
-) -> Restart | GiveUp:
-    if not streak:
-        return Restart(now, "no failure is on record for this slot")
-    failure = streak[0]
+def _refusal(
+    policy: RestartPolicy, failure: Failure, used: Mapping[Cause | None, int]
+) -> GiveUp | None:
+    """Return why a failure is not answered with a restart, or None."""
     cause = failure.cause
-    account = _account(policy, failure)
-    limit = policy.intensity if account is None else policy.budgets[account]
-    count = used.get(account, 0)
     seen = f" ({failure.detail})" if failure.detail else ""
     if cause is Cause.VERDICT:
         return GiveUp(cause, f"the job said not to try again{seen}")
+    account, limit = _account(policy, cause)
     # INV-6. At least 1: a limit of 0 must not turn into a restart because the failure to be
     # answered left the window while nobody asked.
-    if limit is not None and max(count, 1) > limit:
+    if limit is not None and max(used.get(account, 0), 1) > limit:
         # "More than", and not the number, since `prune` forgets how many more.
         whose = "by all causes that share them" if account is None else f"for {cause}"
         window = f"{limit} restart(s) in {policy.period_s:g} s {whose}"
         return GiveUp(cause, f"{cause}{seen} is more than the allowed {window}")
+    return None
+
+
+def _restart(
+    policy: RestartPolicy,
+    streak: Sequence[Failure],
+    used: Mapping[Cause | None, int],
+    back_offs: Sequence[float],
+    key: str,
+) -> Restart:
+    """Answer the newest failure of a streak with a restart."""
+    failure, length = streak[0], len(streak)
+    account, limit = _account(policy, failure.cause)
+    if failure.delay_s is not None:
+        delay_s = failure.delay_s
+        why = f"{delay_s:g} s, as the failed hook asked"
+    else:
+        delay_s = back_offs[length - 1]
+        # Jitter only ever takes off, so that `delay_max_s` holds and slots at the cap are spread as
+        # well. crc32 and not hash(): the answer must be the same in each process.
+        drawn = zlib.crc32(f"{key}/{length}".encode()) / 2**32
+        delay_s -= delay_s * policy.jitter * drawn
+        more = " or more" if length == len(back_offs) else ""
+        why = f"{delay_s:.3g} s of back-off after {length}{more} failure(s) in a row"
+    seen = f" ({failure.detail})" if failure.detail else ""
+    count = used.get(account, 0)
     spent = "no limit for this cause" if limit is None else f"{count} of {limit} in the window"
-    delay, why = _delay(policy, streak, slot, key)
-    return Restart(failure.at + delay, f"{cause}{seen}: {spent}; {why}")
-
-
-def _delay(
-    policy: RestartPolicy, streak: Sequence[Failure], slot: int, key: str
-) -> tuple[float, str]:
-    """Return the seconds from the newest failure to the restart, and why as many."""
-    own = streak[0].delay_s
-    if own is not None:
-        return own, f"{own:g} s, as the failed hook asked"
-    delay = _back_off(policy, len(streak))
-    # Jitter only ever takes off, so that `delay_max_s` holds and slots at the cap are spread as
-    # well. crc32 and not hash(): the answer must be the same in each process.
-    drawn = zlib.crc32(f"{key}/{slot}/{len(streak)}".encode()) / 2**32
-    delay -= delay * policy.jitter * drawn
-    longest = " or more" if len(streak) == _longest_streak(policy) else ""
-    return delay, f"{delay:.3g} s of back-off after {len(streak)}{longest} failure(s) in a row"
-
-
-def _back_off(policy: RestartPolicy, streak: int) -> float:
-    delay = policy.delay_s
-    for _ in range(streak - 1):
-        delay = min(delay * policy.delay_factor, policy.delay_max_s)
-    return delay
+    return Restart(failure.at + delay_s, f"{failure.cause}{seen}: {spent}; {why}")
 
 
 # A factor barely above 1 would need thousands of failures to reach the cap; remembering them all
@@ -293,27 +297,28 @@ def _back_off(policy: RestartPolicy, streak: int) -> float:
 _STREAK_MAX = 64
 
 
-def _longest_streak(policy: RestartPolicy) -> int:
-    """Return after how many failures in a row a further one changes no delay."""
-    streak, delay = 1, policy.delay_s
-    while streak < _STREAK_MAX and delay < policy.delay_max_s:
-        longer = min(delay * policy.delay_factor, policy.delay_max_s)
-        if longer == delay:
+def _back_offs(policy: RestartPolicy) -> list[float]:
+    """Return the seconds after 1, 2, … failures in a row; the last holds for all longer ones."""
+    back_offs = [policy.delay_s]
+    while len(back_offs) < _STREAK_MAX:
+        longer = min(back_offs[-1] * policy.delay_factor, policy.delay_max_s)
+        if longer == back_offs[-1]:
             break
-        streak, delay = streak + 1, longer
-    return streak
+        back_offs.append(longer)
+    return back_offs
 
 
-def _account(policy: RestartPolicy, failure: Failure) -> Cause | None:
-    """Return whose limit a failure draws on: its cause's own, or None for the shared intensity."""
-    return failure.cause if failure.cause in policy.budgets else None
+def _account(policy: RestartPolicy, cause: Cause) -> tuple[Cause | None, int | None]:
+    """Return whose limit a failure draws on, its cause's own or None for the shared, and the limit."""
+    if cause in policy.budgets:
+        return cause, policy.budgets[cause]
+    return None, policy.intensity
 
 
 def _streaks(
-    policy: RestartPolicy, failures: Sequence[Failure], slots: set[int] | None
+    policy: RestartPolicy, failures: Sequence[Failure], slots: set[int] | None, longest: int
 ) -> dict[int, list[Failure]]:
     """Return, for each of the slots (None: all), its failures in a row, newest first."""
-    longest = _longest_streak(policy)
     streaks: dict[int, list[Failure]] = {}
     ended: set[int] = set()
     for failure in reversed(failures):
@@ -342,13 +347,11 @@ def prune(policy: RestartPolicy, failures: Sequence[Failure], now: float) -> tup
     Returns:
         Those to be kept, oldest first. Answers at `now` and later are the same as without pruning.
     """
-    keep = {
-        id(failure) for streak in _streaks(policy, failures, None).values() for failure in streak
-    }
+    streaks = _streaks(policy, failures, None, len(_back_offs(policy)))
+    keep = {id(failure) for streak in streaks.values() for failure in streak}
     counted: Counter[Cause | None] = Counter()
     for failure in reversed(failures):
-        account = _account(policy, failure)
-        limit = policy.intensity if account is None else policy.budgets[account]
+        account, limit = _account(policy, failure.cause)
         if limit is not None and failure.at > now - policy.period_s and counted[account] <= limit:
             counted[account] += 1
             keep.add(id(failure))

@@ -89,7 +89,8 @@ class ReplicaShape:
             to_units(self.cpus, "cpus")
         if self.memory_bytes is not None:
             as_whole(self.memory_bytes, "memory_bytes")
-        for name in self.extra:
+        for name, amount in self.extra.items():
+            to_units(amount, f"extra.{name}")
             if name in (CPU, MEMORY, self.device):
                 raise ConfigError(f"extra holds {name!r}, which has its own field", "extra")
         as_whole(self.min_nodes, "min_nodes", at_least=1)

@@ -14,6 +14,7 @@ reservation exists. Here that is an error at once, with the number that would fi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
@@ -146,26 +147,20 @@ def plan_main_and_side(
         InfeasibleError: They do not fit together; the error says how many side workers would.
     """
     as_whole(k, "k")
-    have = bundle.units(device)
     if side_share is None:
-        side_share = DEFAULT_SIDE_SHARE if have else 0
+        side_share = DEFAULT_SIDE_SHARE if bundle.units(device) else 0
     side_units = to_units(side_share, "side_share")
     if side_share and not side_units:
         raise ConfigError(
             f"side_share is {side_share}, below Ray's granularity; give 0.0001 or more",
             "side_share",
         )
-    if main_share is None:
-        main_units = max(0, have - k * side_units)
-    else:
-        main_units = to_units(main_share, "main_share")
-        if main_share and not main_units:
-            raise ConfigError(
-                f"main_share is {main_share}, below Ray's granularity; give 0.0001 or more",
-                "main_share",
-            )
-    _check_devices(k, have, main_units, side_units, device)
-
+    main_units = None if main_share is None else to_units(main_share, "main_share")
+    if main_share and not main_units:
+        raise ConfigError(
+            f"main_share is {main_share}, below Ray's granularity; give 0.0001 or more",
+            "main_share",
+        )
     side = Resources(
         {
             CPU: side_cpus,
@@ -173,24 +168,17 @@ def plan_main_and_side(
             device: side_units / UNITS_PER_ONE,
         }
     )
-    sides = side.scaled(k)
-    if not sides.fits_in(bundle):
-        most = min(bundle.units(name) // side.units(name) for name in side)
-        raise InfeasibleError(
-            f"{k} side workers with {side} each do not fit {bundle}: "
-            f"short of {sides.shortfall(bundle)}.",
-            nearest=_side_workers(most),
+    why = _why_not(k, bundle, main_units, side, device)
+    if why is not None:
+        # Whatever fits k side workers fits fewer, so the most that fit are found by halving.
+        most = bisect_left(
+            range(k),
+            True,
+            key=lambda n: _why_not(n, bundle, main_units, side, device) is not None,
         )
-    rest = bundle - sides
-    # The main worker has all that is left but the devices that nobody asks for.
-    spare = Resources.from_units({device: rest.units(device) - main_units})
-    main = rest - spare
-    if not main:
-        raise InfeasibleError(
-            f"{k} side workers leave nothing of {bundle} to the main worker.",
-            nearest=_side_workers(k - 1) if k else None,
-        )
-    beside = f"{k} side workers with {side or 'nothing'} each" if k else "no side worker"
+        raise InfeasibleError(why, nearest=_side_workers(most - 1) if most else None)
+    main, spare = _main_and_spare(bundle - side.scaled(k), main_units, device)
+    beside = f"{_side_workers(k)} with {side or 'nothing'} each" if k else "no side worker"
     return ColocationShares(
         (main, *(side for _ in range(k))),
         spare,
@@ -198,31 +186,43 @@ def plan_main_and_side(
     )
 
 
-def _check_devices(k: int, have: int, main: int, side: int, device: str) -> None:
-    """Refuse shares of the devices that Ray could never hand out together."""
-    if main + k * side > have:
-        # The main worker must keep something, be it the smallest share there is.
-        most = (have - max(main, 1)) // side if side else -1
-        text = f"a main worker with {amount_text(device, main)}"
-        if k:
-            text += f" and {k} side workers with {amount_text(device, side)} each"
-        raise InfeasibleError(
-            f"{text} ask for {amount_text(device, main + k * side)} of "
-            f"{amount_text(device, have)}.",
-            nearest=_side_workers(most) if most >= 0 else None,
+def _main_and_spare(
+    rest: Resources, main_units: int | None, device: str
+) -> tuple[Resources, Resources]:
+    """Give the main worker all of `rest` but the devices that nobody asks for."""
+    left = rest.units(device)
+    spare = Resources.from_units({device: 0 if main_units is None else left - main_units})
+    return rest - spare, spare
+
+
+def _why_not(
+    k: int, bundle: Resources, main_units: int | None, side: Resources, device: str
+) -> str | None:
+    """Say why Ray could never hand out these shares together, or None if it could."""
+    have, each = bundle.units(device), side.units(device)
+    main = max(0, have - k * each) if main_units is None else main_units
+    text = f"a main worker with {amount_text(device, main)}"
+    if k:
+        text += f" and {_side_workers(k)} with {amount_text(device, each)} each"
+    if main + k * each > have:
+        return (
+            f"{text} ask for {amount_text(device, main + k * each)} of {amount_text(device, have)}."
         )
-    if have and not main:
-        raise InfeasibleError(
-            f"{k} side workers with {amount_text(device, side)} each leave nothing of "
-            f"{amount_text(device, have)} to the main worker.",
-            nearest=_side_workers((have - 1) // side) if side else None,
+    if have > UNITS_PER_ONE and any(part % UNITS_PER_ONE for part in (main, each if k else 0)):
+        return (
+            f"{text} cannot share {amount_text(device, have)}: above one device, Ray takes whole "
+            "devices only. Give whole shares, or one device a bundle."
         )
-    if have > UNITS_PER_ONE and any(part % UNITS_PER_ONE for part in (main, side if k else 0)):
-        raise InfeasibleError(
-            f"a main worker with {amount_text(device, main)} and {k} side workers with "
-            f"{amount_text(device, side)} each cannot share {amount_text(device, have)}: above "
-            "one device, Ray takes whole devices only. Give whole shares, or one device a bundle."
+    sides = side.scaled(k)
+    if not sides.fits_in(bundle):
+        return (
+            f"{_side_workers(k)} with {side} each do not fit {bundle}: "
+            f"short of {sides.shortfall(bundle)}."
         )
+    if (have and not main) or not _main_and_spare(bundle - sides, main_units, device)[0]:
+        what = amount_text(device, have) if have else str(bundle)
+        return f"{text} leave nothing of {what} to the main worker."
+    return None
 
 
 def _side_workers(n: int) -> str:

@@ -17,9 +17,8 @@ from pool.host.body import HostBody, HostPlace
 from pool.host.info import HostInfo
 from pool.host.node_host import NodeHost
 from pool.manager.manager import ResourcePoolManager
+from pool.manager.policies import Policies
 from pool.notices.source import NodeNoticeSource
-from pool.planning.drain import DrainPolicy
-from pool.planning.health import HealthPolicy
 from pool.planning.notice import Notice
 from pool.planning.restart import Failure, RestartPolicy
 
@@ -37,9 +36,7 @@ class HostPlan:
         holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
             worker; otherwise it holds nothing and is pinned to the bundle's node.
         notices: Sources to ask on each node.
-        health: How hosts are polled.
-        drain: How long they may take to leave.
-        start_timeout_s: Seconds from a host's actor to ready.
+        policies: How hosts are polled and drained, and how long they may take to start.
         runtime_env: Ray's runtime environment of the hosts.
     """
 
@@ -47,9 +44,7 @@ class HostPlan:
     host_args: tuple[Any, ...] = ()
     holds_devices: bool = False
     notices: tuple[NodeNoticeSource, ...] = ()
-    health: HealthPolicy
-    drain: DrainPolicy
-    start_timeout_s: float
+    policies: Policies
     runtime_env: dict[str, Any] | None = None
 
 
@@ -80,11 +75,7 @@ class HostPool(ResourcePoolManager[HostInfo]):
             f"{identity.pool}/{identity.slot}.{identity.generation}",
             cluster=cluster,
             instance=identity.instance,
-            health=plan.health,
-            restart=GANG,
-            drain=plan.drain,
-            surge=0,
-            start_timeout_s=plan.start_timeout_s,
+            policies=replace(plan.policies, restart=GANG, surge=0),
         )
         self._host_plan = plan
         self._reservation = reservation

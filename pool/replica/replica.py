@@ -12,7 +12,7 @@ import time
 import anyio
 
 from pool.cluster.body import Bulletin, Context
-from pool.cluster.interface import Fault, Identity, News, Reservation
+from pool.cluster.interface import Actor, Fault, Identity, News, Reservation
 from pool.errors import MemberFailed, StartFailed
 from pool.host.info import ReplicaInfo
 from pool.planning.lifecycle import State
@@ -101,7 +101,8 @@ class Replica:
         if hosts is None:
             return
         age_s = time.monotonic() - hosts.polled_at
-        limit_s = self._plan.health.period_s + 2 * self._plan.health.timeout_s
+        health = self._plan.policies.health
+        limit_s = health.period_s + 2 * health.timeout_s
         if age_s > limit_s:
             detail = f"its hosts were last polled {age_s:.1f} s ago, {limit_s:.1f} s are allowed"
             raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
@@ -120,7 +121,7 @@ class Replica:
 
     async def restore(self) -> None:
         """Let every host take work again."""
-        await self._tell_hosts("restore", budget_s=self._plan.drain.timeout_s)
+        await self._tell_hosts("restore", budget_s=self._plan.policies.drain.timeout_s)
 
     async def _tell_hosts(self, method: str, *args: float, budget_s: float) -> None:
         hosts = self._hosts
@@ -139,6 +140,6 @@ class Replica:
 
 
 async def _call(
-    hosts: HostPool, actor: object, method: str, args: tuple[float, ...], budget_s: float
+    hosts: HostPool, actor: Actor, method: str, args: tuple[float, ...], budget_s: float
 ) -> None:
     await hosts.cluster.call(actor, method, *args, timeout_s=budget_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pool.cluster.connect import connect
@@ -14,11 +15,13 @@ from pool.errors import ConfigError, InfeasibleError, ReservationFailed
 from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.manager.manager import ResourcePoolManager
+from pool.manager.policies import Policies
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
-from pool.planning.drain import DrainPolicy
+from pool.planning.capacity import capacity, next_plan
+from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
-from pool.planning.packing import Fits, Never, Request, pack
+from pool.planning.packing import Fits, Request, pack
 from pool.planning.restart import RestartPolicy
 from pool.planning.shape import ReplicaShape, plan_shape
 from pool.rendezvous import Rendezvous
@@ -48,7 +51,12 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         cluster_grows: Whether nodes may join. Then a request that does not fit the nodes of now
             is not refused but waits, as the autoscaler's demand.
         cluster: The world to work in; by default the Ray cluster this process is connected to.
-        health, restart, drain, surge, start_timeout_s: See `ResourcePoolManager`.
+        health: How replicas, and their hosts, are polled, and when one counts as failed.
+        restart: How often, and how soon, a failed replica is started again.
+        drain: How long a replica may take to leave.
+        surge: How many replicas more than desired may live while replacements come first; 0 saves
+            the devices, and a replica that gets a notice leaves before its successor starts.
+        start_timeout_s: Seconds from a replica's actor to ready.
         runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
 
     Raises:
@@ -93,16 +101,15 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             )
         if not any(isinstance(source, DrainingNodes) for source in sources):
             sources.append(DrainingNodes())
-        super().__init__(
-            name,
-            cluster=connect() if cluster is None else cluster,
-            health=health,
-            restart=restart,
-            drain=drain,
+        policies = Policies(
+            health=HealthPolicy() if health is None else health,
+            restart=RestartPolicy() if restart is None else restart,
+            drain=DrainPolicy() if drain is None else drain,
             surge=surge,
             start_timeout_s=start_timeout_s,
-            notices=sources,
         )
+        cluster = connect() if cluster is None else cluster
+        super().__init__(name, cluster=cluster, policies=policies, notices=sources)
         self.shape = shape
         self._grows = cluster_grows
         self._host_plan = HostPlan(
@@ -110,9 +117,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             host_args=host_args,
             holds_devices=hosts_hold_devices,
             notices=node_sources,
-            health=self.health,
-            drain=self.drain_policy,
-            start_timeout_s=start_timeout_s,
+            policies=replace(policies, start_timeout_s=child_budget(start_timeout_s)),
             runtime_env=runtime_env,
         )
 
@@ -189,7 +194,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         """
         if on not in ("replica", "host"):
             raise ConfigError(f"on is {on!r}; give 'replica' or 'host'", "on")
-        found = []
+        found: list[Target] = []
         for member in self.members(serving=True):
             record = self.find(member.id)
             if member.info is None or record is None:
@@ -204,35 +209,32 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         if self._grows or sizes == (0,):
             return sizes
         topology = await self.cluster.topology()
-        plan = plan_shape(self.shape, topology)
-        possible = []
-        refusal = ""
-        for size in sizes:
-            # Our own members are part of `size`, so only totals can say "never".
-            verdict = pack([Request(f"replica {i}", plan) for i in range(size)], topology)
-            if isinstance(verdict, Never):
-                refusal = verdict.reason
-                break
-            possible.append(size)
-        if not possible:
-            raise InfeasibleError(
-                f"pool {self.name!r} can never reach {sizes[0]} replicas of {self.shape}: "
-                f"{refusal}.",
-                topology.describe(self.shape.device),
-            )
-        return tuple(possible)
+        # Our own members are among `sizes`, so the nodes are taken as if they were empty.
+        most = capacity(self.shape, sizes[-1], topology)
+        possible = tuple(size for size in sizes if size <= most.replicas)
+        if possible:
+            return possible
+        # Shows what one replica misses, where not even one fits.
+        plan_shape(self.shape, topology)
+        raise InfeasibleError(
+            f"Pool {self.name!r} can never reach {sizes[0]} replicas on these nodes, "
+            f"{most.replicas} fit: {most.reason}.",
+            topology.describe(self.shape.device),
+            f"{most.replicas} replicas",
+        )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        topology = await self.cluster.topology()
-        plan = plan_shape(self.shape, topology)
+        plan = next_plan(self.shape, await self.cluster.topology())
         return await self.cluster.reserve(plan, identity, RESERVE_TIMEOUT_S)
 
     async def explain_wait(self, identity: Identity) -> str:
         topology = await self.cluster.topology()
-        verdict = pack([Request(identity.member, plan_shape(self.shape, topology))], topology)
-        if isinstance(verdict, Fits):
-            return "it fits, and its placement group is being made"
-        return verdict.reason
+        try:
+            plan = next_plan(self.shape, topology)
+        except InfeasibleError as error:
+            return str(error)
+        verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
+        return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
 
     async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
         if reservation is None:

@@ -26,8 +26,9 @@ def seconds(most: float = 1e4) -> st.SearchStrategy[float]:
 
 
 def times() -> st.SearchStrategy[float]:
-    """Draw times on a quarter-second grid, so that two of them are often equal."""
-    return st.integers(0, 8_000).map(lambda quarters: quarters / 4)
+    """Draw times on a quarter-second grid, near to each other or far apart."""
+    quarters = st.one_of(st.integers(0, 8), st.integers(0, 8_000))
+    return quarters.map(lambda number: number / 4)
 
 
 # --- health ---------------------------------------------------------------------------------------

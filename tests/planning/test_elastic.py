@@ -71,7 +71,7 @@ def test_a_pool_without_load_may_go_to_nothing_if_that_is_allowed() -> None:
 
 def test_three_tenths_are_three_times_one_tenth() -> None:
     policy = ElasticPolicy(max_size=9, target=0.1, slack=0)
-    assert run(policy, [0.3], 1) == [3]
+    assert run(policy, [0.1 + 0.2], 1) == [3]
 
 
 def test_votes_for_another_size_do_not_count_and_its_change_starts_the_cooldown() -> None:

@@ -320,6 +320,14 @@ def test_what_pruning_keeps_is_bounded_in_order_and_pruned_already(
     assert prune(policy, pruned, now) == pruned
 
 
+def test_pruning_keeps_one_more_than_the_limit() -> None:
+    policy = RestartPolicy(intensity=2, reset_after_s=0)
+    failures = crashes(0, 1, 2, 3)
+    pruned = prune(policy, failures, now=3)
+    assert pruned == failures[1:]
+    assert isinstance(answer(policy, *pruned), GiveUp)
+
+
 def test_a_pool_that_is_preempted_for_a_year_keeps_a_short_record() -> None:
     failures: tuple[Failure, ...] = ()
     for at in range(3000):

@@ -91,8 +91,8 @@ def test_surge_and_unavailability_together_overlap() -> None:
     assert watch(settled(4), desired=4, policy=RollPolicy(surge=2, max_unavailable=1)) == [
         "start 4, start 5, drain 3",
         "start 3, drain 2, drain 1",
-        "start 1, drain 0",
-        "close 0, close 2",
+        "start 1, drain 0, close 2",
+        "close 0",
         "nothing",
     ]
 

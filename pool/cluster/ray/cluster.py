@@ -41,7 +41,7 @@ from pool.cluster.ray.shell import actor_class
 from pool.errors import CallTimeout, ConfigError, ReservationFailed, SourceUnavailable
 from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan
-from pool.planning.topology import Node, NodeSelector, Topology
+from pool.planning.topology import Node, Topology
 
 UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
@@ -74,8 +74,7 @@ class RayCluster(Cluster):
         return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
 
     async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
-        selector = _label_selector(plan.selector)
-        group = await anyio.to_thread.run_sync(_create_group, plan, str(identity), selector)
+        group = await anyio.to_thread.run_sync(_create_group, plan, str(identity))
         try:
             with anyio.fail_after(timeout_s):
                 await group.ready()
@@ -194,29 +193,20 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
     return options
 
 
-def _create_group(
-    plan: BundlePlan, name: str, selector: Mapping[str, str] | None
-) -> PlacementGroup:
+def _create_group(plan: BundlePlan, name: str) -> PlacementGroup:
     bundles = [dict(bundle) for bundle in plan.bundles]
-    selectors = [dict(selector) for _ in bundles] if selector else None
-    return placement_group(
+    labels = {} if plan.selector.is_any else plan.selector.bundle_labels(_topology())
+    selectors = [labels] * len(bundles) if labels else None
+    group: PlacementGroup = placement_group(
         bundles, strategy=plan.strategy, name=name, bundle_label_selector=selectors
     )
+    return group
 
 
 def _nodes_of_bundles(group: PlacementGroup, count: int) -> tuple[str, ...]:
     table = ray.util.placement_group_table(group)
     nodes = table["bundles_to_node_id"]
     return tuple(nodes[index] for index in range(count))
-
-
-def _label_selector(selector: NodeSelector) -> dict[str, str] | None:
-    labels = dict(selector.labels)
-    if selector.accelerator_type is not None:
-        labels["ray.io/accelerator-type"] = selector.accelerator_type
-    if selector.node_ids is not None:
-        labels["ray.io/node-id"] = f"in({','.join(sorted(selector.node_ids))})"
-    return labels or None
 
 
 def _topology() -> Topology:

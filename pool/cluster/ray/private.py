@@ -44,11 +44,13 @@ def drain_node(node_id: str, reason: str, deadline_unix_s: float | None) -> bool
     Returns:
         Whether the GCS accepted it.
     """
-    from ray._raylet import GcsClient
+    from ray import _raylet
     from ray.core.generated import autoscaler_pb2
 
-    client = GcsClient(address=ray.get_runtime_context().gcs_address)
+    raylet: Any = _raylet
+    messages: Any = autoscaler_pb2
+    client = raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
     deadline_ms = 0 if deadline_unix_s is None else int(deadline_unix_s * 1000)
-    preemption = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+    preemption = messages.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
     accepted, _ = client.drain_node(node_id, preemption, reason, deadline_ms)
     return bool(accepted)

@@ -46,7 +46,7 @@ class Shell:
         news: News = await self._body.lifeline(seen)
         return news
 
-    @ray.method(concurrency_group=HEALTH_GROUP)  # type: ignore[untyped-decorator]
+    @ray.method(concurrency_group=HEALTH_GROUP)
     async def check_health(self) -> None:
         """Let the body say whether it is healthy."""
         await self._body.check_health()
@@ -61,4 +61,6 @@ class Shell:
 def actor_class(name: str) -> Any:
     """Return the actor class that `ps` and Ray's dashboard show as `name`."""
     shell = type(name, (Shell,), {"__doc__": Shell.__doc__})
-    return ray.remote(concurrency_groups={HEALTH_GROUP: HEALTH_CONCURRENCY})(shell)
+    # Ray's stubs do not know the keyword.
+    make: Any = ray.remote
+    return make(concurrency_groups={HEALTH_GROUP: HEALTH_CONCURRENCY})(shell)

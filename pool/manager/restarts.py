@@ -1,0 +1,82 @@
+"""The record of a pool's failures, and what follows from each.
+
+The policy is a pure function (`pool.planning.restart`); here is what it is asked about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import anyio
+
+from pool.cluster.interface import Fault
+from pool.manager.events import EventKind, EventLog
+from pool.manager.member import Incarnation, InfoT
+from pool.planning.notice import NoticeKind
+from pool.planning.restart import (
+    Cause,
+    Failure,
+    GiveUp,
+    Restart,
+    RestartPolicy,
+    plan_restart,
+    prune,
+)
+
+_OVERRULED = frozenset({Cause.CRASH, Cause.NODE_LOST, Cause.UNHEALTHY})
+"""What Ray says of a member whose node was preempted; it cannot tell the difference."""
+
+
+class Restarts:
+    """Remember failures for as long as the policy asks about them.
+
+    Args:
+        policy: The limits.
+        pool: The pool's name, from which the back-off's jitter is derived.
+        emit: Where to say what was planned.
+    """
+
+    def __init__(self, policy: RestartPolicy, pool: str, emit: EventLog) -> None:
+        self.failures: tuple[Failure, ...] = ()
+        self._policy = policy
+        self._pool = pool
+        self._emit = emit
+
+    def record(self, member: Incarnation[InfoT], fault: Fault) -> Restart | GiveUp:
+        """Write down why a member failed, and say what follows."""
+        if member.leave_by is not None and fault.cause in _OVERRULED:
+            fault = Fault(_cause_of_notices(member), fault.detail)
+        member.fault = fault
+        slot = member.identity.slot
+        now = anyio.current_time()
+        ran_s = max(0.0, now - member.ready_since) if member.ready_since < math.inf else 0.0
+        failure = Failure(now, fault.cause, fault.detail, slot, ran_s, fault.retry_in_s)
+        self.failures = prune(self._policy, (*self.failures, failure), now)
+        self._emit(
+            EventKind.MEMBER_FAULT,
+            slot,
+            member.identity.generation,
+            cause=str(fault.cause),
+            reason=fault.detail,
+        )
+        key = f"{self._pool}/{slot}"
+        answer = plan_restart(self._policy, self.failures, slot=slot, now=now, key=key)
+        if isinstance(answer, Restart):
+            in_s = round(answer.not_before - now, 3)
+            self._emit(EventKind.RESTART_PLANNED, slot, in_s=in_s, reason=answer.reason)
+        return answer
+
+    def last_of(self, slot: int) -> Failure | None:
+        """Return the slot's last failure that is remembered."""
+        return next((f for f in reversed(self.failures) if f.slot == slot), None)
+
+    def by_cause(self) -> Mapping[str, int]:
+        """Count the failures that are remembered."""
+        return dict(Counter(str(failure.cause) for failure in self.failures))
+
+
+def _cause_of_notices(member: Incarnation[InfoT]) -> Cause:
+    kinds = {warned.notice.kind for warned in member.warnings()}
+    return Cause.MAINTENANCE if kinds == {NoticeKind.MAINTENANCE} else Cause.PREEMPTION

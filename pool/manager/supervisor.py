@@ -1,0 +1,326 @@
+"""The mechanism of a manager: one loop that observes, plans and acts, and a task for each member.
+
+Every event, be it a death, a notice, a verdict or a new size, does nothing but write down what was
+seen and wake the loop. So there is one code path for scaling, replacing, draining and closing, and
+an event that is lost costs time only. What is public stands in `manager.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from pool.cluster.interface import Cluster, Death, Fault, Identity, News
+from pool.errors import PoolFailed
+from pool.manager.bring_up import bring_up, fault_of
+from pool.manager.events import EventKind, EventLog
+from pool.manager.hooks import Hooks
+from pool.manager.ladder import Descent, MemberReport, let_work_end, put_down
+from pool.manager.member import Incarnation, InfoT, Slot
+from pool.manager.notice_board import MEMBER_SOURCE, NoticeBoard
+from pool.manager.policies import Policies
+from pool.manager.portrait import reason_of
+from pool.manager.pulse import Pulse
+from pool.manager.restarts import Restarts
+from pool.planning.health import Verdict
+from pool.planning.lifecycle import Lifecycle, State
+from pool.planning.reconcile import Action, Goal, Plan, Role, Verb, reconcile
+from pool.planning.restart import Cause, GiveUp
+
+REPORTS_KEPT = 1000
+
+
+class Supervisor(Hooks[InfoT]):
+    """Bring the slots of a pool to its goal, and hold them there.
+
+    The arguments are those of `ResourcePoolManager`, which checks them.
+    """
+
+    level = "member"
+    """The word for this kind of member that is written on its actors and groups."""
+
+    def __init__(self, name: str, cluster: Cluster, instance: str, policies: Policies) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.instance = instance
+        self.policies = policies
+        self.polled_at = time.monotonic()
+        self.emit = EventLog(name, cluster.unix_time)
+        self._goal = Goal(desired=0, surge=policies.surge, ladder_s=policies.drain.timeout_s)
+        self._slots: dict[int, Slot[InfoT]] = {}
+        self._failed: PoolFailed | None = None
+        self._plan = Plan()
+        self._reports: deque[MemberReport] = deque(maxlen=REPORTS_KEPT)
+        self._tasks: TaskGroup | None = None
+        self._closing_by: float | None = None
+        self._woken = anyio.Event()
+        self._changed = anyio.Event()
+        self._pulse = Pulse(policies.health)
+        self._restarts = Restarts(policies.restart, name, self.emit)
+        self._notices = NoticeBoard(cluster, self.emit, self._wake)
+
+    # -- events -------------------------------------------------------------------------------
+
+    def _set_desired(self, desired: int, reason: str) -> None:
+        if desired != self._goal.desired:
+            self.emit(EventKind.POOL_SCALED, desired=desired, reason=reason)
+        self._goal = Goal(desired=desired, surge=self._goal.surge, ladder_s=self._goal.ladder_s)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _tell_changed(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _until(self, predicate: Callable[[], bool]) -> None:
+        while not predicate():
+            await self._changed.wait()
+
+    def _incarnations(self) -> list[Incarnation[InfoT]]:
+        return [slot.incarnation for slot in self._slots.values() if slot.incarnation is not None]
+
+    def _reason(self, slot: Slot[InfoT]) -> str:
+        return reason_of(slot, self._plan, self._restarts.last_of(slot.index))
+
+    # -- observe, plan, act -------------------------------------------------------------------
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            self._woken = anyio.Event()
+            self._plan = self._next_plan()
+            for action in self._plan.actions:
+                self._act(action)
+            self._tell_changed()
+            if self._plan.actions:
+                # What was done may allow more at once; a settled plan is what ends this.
+                await anyio.lowlevel.checkpoint()
+                continue
+            now = anyio.current_time()
+            wait_s = math.inf if self._plan.wake_at is None else self._plan.wake_at - now
+            with anyio.move_on_after(wait_s):
+                await self._woken.wait()
+
+    def _next_plan(self) -> Plan:
+        views = [slot.view() for slot in self._slots.values()]
+        return reconcile(views, self._goal, anyio.current_time())
+
+    def _act(self, action: Action) -> None:
+        tasks = self._tasks
+        assert tasks is not None
+        if action.verb is Verb.OPEN:
+            role = Role.HOLDER if action.replaces is None else Role.REPLACEMENT
+            slot = Slot[InfoT](action.slot, role, action.rank, action.replaces)
+            slot.given_up = None if self._failed is None else str(self._failed)
+            self._slots[action.slot] = slot
+            self.emit(EventKind.SLOT_OPENED, action.slot, rank=action.rank, reason=action.reason)
+            return
+        slot = self._slots[action.slot]
+        member = slot.incarnation
+        match action.verb:
+            case Verb.START:
+                if slot.given_up is None:
+                    tasks.start_soon(self._bring_up, slot, self._incarnate(slot, action.reason))
+            case Verb.RANK:
+                slot.role, slot.rank, slot.replaces = Role.HOLDER, action.rank, None
+                self.emit(EventKind.SLOT_RANKED, slot.index, rank=slot.rank, reason=action.reason)
+            case Verb.RETIRE:
+                slot.role, slot.rank, slot.replaces = Role.RETIRING, None, None
+                self.emit(EventKind.SLOT_RETIRED, slot.index, reason=action.reason)
+            case Verb.DRAIN:
+                assert member is not None
+                self._advance(member, State.DRAINING, action.reason)
+                way = self._descent(action.reason, action.deadline)
+                tasks.start_soon(self._drain, slot, member, way)
+            case Verb.RESTORE:
+                assert member is not None
+                if member.drain is not None:
+                    member.drain.cancel()
+                self._advance(member, State.READY, action.reason)
+                tasks.start_soon(self._restore, member)
+            case Verb.STOP:
+                assert member is not None
+                if member.drain is not None:
+                    member.drain.cancel()
+                self._advance(member, State.STOPPING, action.reason)
+                tasks.start_soon(self._put_down, slot, member, self._descent(action.reason))
+            case Verb.CLOSE:
+                del self._slots[slot.index]
+                self.emit(EventKind.SLOT_CLOSED, slot.index, reason=action.reason)
+
+    # -- the life of one member ---------------------------------------------------------------
+
+    def _incarnate(self, slot: Slot[InfoT], reason: str) -> Incarnation[InfoT]:
+        slot.generation += 1
+        identity = Identity(
+            pool=self.name,
+            instance=self.instance,
+            slot=slot.index,
+            generation=slot.generation,
+            level=self.level,
+        )
+        life = Lifecycle(identity.member, anyio.current_time())
+        member = slot.incarnation = Incarnation[InfoT](identity, life)
+        self._say_state(member, reason)
+        return member
+
+    async def _bring_up(self, slot: Slot[InfoT], member: Incarnation[InfoT]) -> None:
+        def explain(reason: str) -> None:
+            slot.waits_for = reason
+            self.emit(EventKind.SLOT_WAITING, slot.index, slot.generation, reason=reason)
+            self._tell_changed()
+
+        try:
+            with member.bring_up:
+                await bring_up(
+                    self,
+                    member,
+                    start_timeout_s=self.policies.start_timeout_s,
+                    advance=self._advance,
+                    watch=self._watch,
+                    explain=explain,
+                )
+                member.ready_since = anyio.current_time()
+                if not member.bring_up.cancel_called:
+                    self._advance(member, State.READY, "it started")
+        except* Exception as group:
+            self._note_fault(member, fault_of(_first(group)))
+        finally:
+            slot.waits_for = None
+            member.brought_up.set()
+            self._wake()
+
+    def _watch(self, member: Incarnation[InfoT]) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(self._hold_lifeline, member)
+
+    async def _hold_lifeline(self, member: Incarnation[InfoT]) -> None:
+        assert member.actor is not None
+        news = News()
+        while True:
+            told = await self.cluster.lifeline(member.actor, news.version)
+            if isinstance(told, Death):
+                member.dead.set()
+                self._note_fault(member, told.fault)
+                return
+            news = told
+            if self.take_notices(member.identity, news.notices):
+                self._notices.take(member, MEMBER_SOURCE, {"": news.notices})
+            if news.fault is not None:
+                self._note_fault(member, news.fault)
+
+    def _note_fault(self, member: Incarnation[InfoT], fault: Fault) -> None:
+        """Write down why a member failed, and plan its restart. The first fault counts."""
+        slot = self._slots.get(member.identity.slot)
+        if slot is None or slot.incarnation is not member or member.fault is not None:
+            return
+        if member.state in (State.STOPPING, State.GONE):
+            return
+        answer = self._restarts.record(member, fault)
+        if isinstance(answer, GiveUp):
+            self._give_up(answer, fault)
+        else:
+            slot.not_before = answer.not_before
+        self._wake()
+
+    def _give_up(self, answer: GiveUp, fault: Fault) -> None:
+        """Stop starting members; the level above decides (INV-6). Those that run go on."""
+        if self._failed is None:
+            self._failed = PoolFailed(self.name, f"{answer.cause}: {answer.reason}", fault.detail)
+            self.emit(EventKind.POOL_FAILED, cause=str(answer.cause), reason=answer.reason)
+            self.on_pool_failed(self._failed)
+        for slot in self._slots.values():
+            slot.given_up = answer.reason
+
+    async def _drain(self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+        with anyio.CancelScope() as member.drain:
+            await let_work_end(self, member, way)
+        if member.drain.cancel_called or member.state is not State.DRAINING:
+            return
+        self._advance(member, State.STOPPING, way.reason)
+        await self._put_down(slot, member, way)
+
+    async def _restore(self, member: Incarnation[InfoT]) -> None:
+        assert member.actor is not None
+        try:
+            await self.restore_member(member.actor)
+        except Exception as error:
+            detail = f"it could not be put back into service: {error}"
+            self._note_fault(member, Fault(Cause.UNHEALTHY, detail))
+
+    async def _put_down(self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+        report = await put_down(self, member, way)
+        self._reports.append(report)
+        self._advance(member, State.GONE, f"nothing of it is left ({report.rung})")
+        slot.incarnation = None
+        self.emit(
+            EventKind.MEMBER_DRAINED,
+            slot.index,
+            member.identity.generation,
+            rung=report.rung,
+            took_s=round(report.took_s, 3),
+            **({"troubles": list(report.troubles)} if report.troubles else {}),
+        )
+        self._wake()
+
+    def _descent(self, reason: str, deadline: float | None = None) -> Descent:
+        ends = [at for at in (deadline, self._closing_by) if at is not None]
+        return Descent.begin(reason, self.policies.drain, min(ends, default=None))
+
+    def _advance(self, member: Incarnation[InfoT], state: State, reason: str) -> None:
+        member.life.advance(state, reason, anyio.current_time())
+        self._say_state(member, reason)
+        self._wake()
+
+    def _say_state(self, member: Incarnation[InfoT], reason: str) -> None:
+        identity = member.identity
+        self.emit(
+            EventKind.MEMBER_STATE,
+            identity.slot,
+            identity.generation,
+            state=str(member.state),
+            reason=reason,
+        )
+
+    # -- health -------------------------------------------------------------------------------
+
+    async def _poll_forever(self) -> None:
+        while True:
+            # A draining member is not polled: it may well be too busy with its end.
+            polled = [
+                slot
+                for slot in self._slots.values()
+                if slot.incarnation is not None and slot.incarnation.state.is_up
+            ]
+            members = [slot.incarnation for slot in polled if slot.incarnation is not None]
+            actors = [member.actor for member in members if member.actor is not None]
+            with self._pulse.beat() as beat:
+                replies = await self.check_members(actors, self.policies.health.timeout_s)
+            self.polled_at = time.monotonic()
+            for slot, member, reply in zip(polled, members, replies, strict=True):
+                if slot.incarnation is not member or not member.state.is_up:
+                    continue
+                verdict, why = beat.judge(member, reply)
+                if verdict is Verdict.FAILED:
+                    self._note_fault(member, Fault(Cause.UNHEALTHY, why))
+                elif verdict is Verdict.SUSPECT and member.state is State.READY:
+                    self._advance(member, State.SUSPECT, why)
+                elif verdict is Verdict.HEALTHY and member.state is State.SUSPECT:
+                    self._advance(member, State.READY, why)
+            await self._pulse.rest()
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first exception that is no group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

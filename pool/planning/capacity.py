@@ -1,0 +1,118 @@
+"""How many replicas of one shape the nodes hold, and which shape the next one takes.
+
+Replicas of one shape need not look alike: where whole nodes are used up, the next replica may be
+split over what is left. So the nodes are filled in phases; each places as many replicas as it can
+in the shape that `plan_shape` prefers on the nodes as they then are.
+
+Limits: filling in phases is a heuristic. On nodes of one or two kinds it finds the most; on odd
+mixtures it may find fewer than there could be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pool.errors import InfeasibleError
+from pool.planning.packing import Fits, Packing, Request, pack
+from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
+from pool.planning.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Say how many replicas fit.
+
+    Args:
+        replicas: How many of those that were asked about.
+        reason: Why no more fit, in words; empty when all did.
+    """
+
+    replicas: int
+    reason: str
+
+
+def capacity(shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
+    """Say how many of the wanted replicas the nodes could hold, by what they have in total.
+
+    Args:
+        shape: What one replica needs.
+        wanted: How many replicas.
+        topology: The nodes there are.
+
+    Returns:
+        As many as were found to fit, at most `wanted`.
+    """
+    found = 0
+    left = topology
+    while found < wanted:
+        try:
+            plan = plan_shape(shape, left)
+        except InfeasibleError as error:
+            return Capacity(found, error.message)
+        count, assignment = _most(plan, wanted - found, left)
+        if not count:
+            reason = _pack(plan, 1, left).reason
+            return Capacity(found, reason)
+        found += count
+        left = _without(left, plan, assignment)
+    return Capacity(found, "")
+
+
+def next_plan(shape: ReplicaShape, topology: Topology) -> BundlePlan:
+    """Choose the bundles of one more replica: by what is free now, else by what there is in total.
+
+    Args:
+        shape: What the replica needs.
+        topology: The nodes there are.
+
+    Returns:
+        A plan that fits what is free, if there is one; otherwise one to wait with.
+
+    Raises:
+        InfeasibleError: It does not fit even nodes that are empty.
+    """
+    try:
+        return plan_shape(shape, _only_free(topology))
+    except InfeasibleError:
+        return plan_shape(shape, topology)
+
+
+def _only_free(topology: Topology) -> Topology:
+    """Return the nodes as if they had no more than what is free of them."""
+    return Topology(tuple(replace(node, total=node.available) for node in topology.nodes))
+
+
+def _most(
+    plan: BundlePlan, wanted: int, topology: Topology
+) -> tuple[int, Mapping[str, tuple[str, ...]]]:
+    """Find by bisection how many replicas of one plan fit, and where."""
+    low, high = 0, wanted
+    placed: Mapping[str, tuple[str, ...]] = {}
+    while low < high:
+        # All at first: that is the usual answer, and the bisection's only step then.
+        middle = high if high == wanted and not low else (low + high + 1) // 2
+        verdict = _pack(plan, middle, topology)
+        if isinstance(verdict, Fits):
+            low, placed = middle, verdict.assignment
+        else:
+            high = middle - 1
+    return low, placed
+
+
+def _pack(plan: BundlePlan, count: int, topology: Topology) -> Packing:
+    empty = Topology(
+        tuple(replace(node, available=node.total, held_by={}) for node in topology.nodes)
+    )
+    return pack([Request(f"replica {number}", plan) for number in range(count)], empty)
+
+
+def _without(
+    topology: Topology, plan: BundlePlan, assignment: Mapping[str, tuple[str, ...]]
+) -> Topology:
+    """Return the nodes without what the assigned replicas take."""
+    total = {node.node_id: node.total for node in topology.nodes}
+    for nodes in assignment.values():
+        for node_id, bundle in zip(nodes, plan.bundles, strict=True):
+            total[node_id] = total[node_id] - bundle
+    return Topology(tuple(replace(node, total=total[node.node_id]) for node in topology.nodes))
