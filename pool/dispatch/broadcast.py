@@ -3,84 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
 from pool.cluster.interface import Cluster
-from pool.dispatch.target import Target, call
-from pool.errors import PoolError
-from pool.host.info import ReplicaInfo
-from pool.manager.member import Incarnation, Member
+from pool.dispatch.target import Counter, Target, call
+from pool.host.info import HostInfo
 from pool.rendezvous import Place, Rendezvous
 
 
-class Replicas(Protocol):
-    """Be a pool of replicas, as far as a broadcast is concerned."""
-
-    name: str
-    cluster: Cluster
-
-    def members(self, *, serving: bool = False) -> list[Member[ReplicaInfo]]:
-        """List the members, by rank."""
-        ...
-
-    def find(self, member_id: str) -> Incarnation[ReplicaInfo] | None:
-        """Return the record that counts a member's calls."""
-        ...
-
-
 async def broadcast(
-    pool: Replicas,
+    cluster: Cluster,
+    rows: Sequence[Sequence[tuple[HostInfo, Counter]]],
     work: Callable[..., Any] | str,
     args: tuple[Any, ...],
-    *,
     env: Rendezvous | None,
-    flat: bool,
-    timeout_s: float | None,
-) -> list[Any]:
-    """See `ReplicaPool.broadcast`."""
-    rows: list[list[Target]] = []
-    places: list[Place] = []
-    for member in pool.members(serving=True):
-        record = pool.find(member.id)
-        if record is None or member.info is None:
-            continue
-        row = []
-        for host in member.info.hosts:
-            places.append(Place(replica=len(rows), host=host))
-            row.append(Target(host.actor, record))
-        rows.append(row)
-    if not rows:
-        raise PoolError(
-            f"pool {pool.name!r} has no ready replica to broadcast to; scale it first, and look "
-            "at its snapshot() for the reasons"
-        )
-    with anyio.fail_after(timeout_s):
-        environments: Sequence[dict[str, str] | None] = [None] * len(places)
-        if env is not None:
-            environments = await env.build(pool.cluster, places)
-        given = iter(environments)
-        results: list[list[Any]] = [[None] * len(row) for row in rows]
+) -> list[list[Any]]:
+    """Call a function on every host, and return its results in rows as the hosts were given.
 
-        async def one(replica: int, host: int, environment: dict[str, str] | None) -> None:
-            target = rows[replica][host]
-            results[replica][host] = await call(pool.cluster, target, work, args, environment)
+    Args:
+        cluster: The cluster that the hosts run on.
+        rows: The hosts of each replica, each with who counts the calls under way there.
+        work: A function, or the name of a method of the node hosts.
+        args: Its arguments.
+        env: Builds the environment of each host, if one is wanted.
 
-        await _all(
-            [(one, (r, h, next(given))) for r, row in enumerate(rows) for h in range(len(row))]
-        )
-    return [result for row in results for result in row] if flat else list(results)
+    Raises:
+        Exception: The first error of any host, as itself; the other calls are not waited for.
+    """
+    places = [Place(index, host) for index, row in enumerate(rows) for host, _ in row]
+    environments: Sequence[dict[str, str] | None] = [None] * len(places)
+    if env is not None:
+        environments = await env.build(cluster, places)
+    given = iter(environments)
+    results: list[list[Any]] = [[None] * len(row) for row in rows]
 
+    async def one(replica: int, index: int, environment: dict[str, str] | None) -> None:
+        host, member = rows[replica][index]
+        target = Target(host.actor, member)
+        results[replica][index] = await call(cluster, target, work, args, environment)
 
-async def _all(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-    """Make all calls at once; the first error ends the rest and is raised as itself."""
     try:
         async with anyio.create_task_group() as tasks:
-            for function, arguments in calls:
-                tasks.start_soon(function, *arguments)
+            for replica, row in enumerate(rows):
+                for index in range(len(row)):
+                    tasks.start_soon(one, replica, index, next(given))
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
+    return results

@@ -4,52 +4,49 @@ One task holds each call in flight. A call whose member died, or was drained bef
 back to the head of the queue and is made on another; its item is yielded once, whoever answered.
 Input is read only as far as there are calls in flight and results waiting for their turn, so that
 memory stays bounded whatever the input's length.
+
+The tasks belong to the pool, not to the iterator: an async generator that holds a task group would
+break as soon as two tasks took turns at it, or nobody closed it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter as Tally
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Literal
 
 import anyio
 
 from pool.dispatch.target import Target, Targets, call
-from pool.errors import ConfigError, MemberLost, NotAdmitted
+from pool.errors import ConfigError, MemberLost, NotAdmitted, PoolClosed
 
 Errors = Literal["raise", "return"]
 WINDOW = 4
 """Results that may wait for an earlier one, as a multiple of the calls in flight."""
 
 
-async def map_ordered(
-    pool: Targets,
-    work: Callable[[Any], Any] | str,
-    items: Iterable[Any],
-    *,
-    on: str,
-    in_flight: int,
-    errors: Errors,
-    attempts: int,
-) -> AsyncIterator[Any]:
-    """See `ReplicaPool.map`."""
-    for name, value in (("in_flight", in_flight), ("attempts", attempts)):
-        if type(value) is not int or value < 1:
-            raise ConfigError(f"{name} is {value!r}; give a whole number, 1 or more", name)
-    if errors not in ("raise", "return"):
-        raise ConfigError(f"errors is {errors!r}; give 'raise' or 'return'", "errors")
-    pool.targets(on)
-    dispatch = _Dispatch(pool, work, iter(items), on, in_flight, errors, attempts)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(dispatch.run)
-        try:
-            while (result := await dispatch.next_result()) is not _END:
-                if isinstance(result, _Raised):
-                    raise result.error
-                yield result
-        finally:
-            tasks.cancel_scope.cancel()
+class Results(AsyncIterator[Any]):
+    """Yield the results of a map, in order. Close it, or let it go, to end the map early."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+
+    async def __anext__(self) -> Any:
+        result = await self._dispatch.next_result()
+        if result is _END:
+            raise StopAsyncIteration
+        if isinstance(result, _Raised):
+            self._dispatch.stop()
+            raise result.error
+        return result
+
+    async def aclose(self) -> None:
+        """End the map; calls that are under way run to their end on their members."""
+        self._dispatch.stop()
+
+    def __del__(self) -> None:
+        self._dispatch.stop()
 
 
 _END = object()
@@ -62,19 +59,41 @@ class _Raised:
         self.error = error
 
 
-class _Dispatch:
-    """Hand items to members, and put the results in order."""
+class Dispatch:
+    """Hand items to members, and put the results in order.
+
+    Args:
+        pool: Whom to send the items to.
+        work: The function, or the name of the method.
+        items: The input.
+        on: Which targets of the pool.
+        in_flight: Calls at once per target.
+        errors: Whether an item's error ends the map or takes the item's place.
+        attempts: How many members an item may lose.
+
+    Raises:
+        ConfigError: A value cannot be right.
+    """
 
     def __init__(
         self,
         pool: Targets,
         work: Callable[[Any], Any] | str,
-        items: Iterator[Any],
+        items: Iterable[Any],
+        *,
         on: str,
         in_flight: int,
         errors: Errors,
         attempts: int,
     ) -> None:
+        for name, value in (("in_flight", in_flight), ("attempts", attempts)):
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"{name} is {value!r}; give a whole number, 1 or more", name)
+        if errors not in ("raise", "return"):
+            raise ConfigError(f"errors is {errors!r}; give 'raise' or 'return'", "errors")
+        if not callable(work) and not isinstance(work, str):
+            raise ConfigError(f"work is {work!r}; give a function or a method's name", "work")
+        pool.targets(on)
         self._pool = pool
         self._work = work
         self._items = enumerate(items)
@@ -91,12 +110,20 @@ class _Dispatch:
         self._length: float = math.inf
         self._ready = anyio.Event()
         self._room = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._is_running = False
+        self._is_over = False
 
     async def next_result(self) -> Any:
         """Return the next result in order, or `_END` after the last."""
+        if not self._is_running:
+            self._is_running = True
+            self._pool.spawn(self._run)
         while self._next not in self._results:
             if self._next >= self._length:
                 return _END
+            if self._is_over:
+                return _Raised(PoolClosed("the pool was closed, or the map ended, before its end"))
             self._ready = anyio.Event()
             await self._ready.wait()
         result = self._results.pop(self._next)
@@ -104,19 +131,42 @@ class _Dispatch:
         self._room.set()
         return result
 
-    async def run(self) -> None:
+    def stop(self) -> None:
+        """End the map."""
+        if not self._is_over:
+            self._scope.cancel()
+
+    async def _run(self) -> None:
         """Keep every member busy until each item has its result."""
-        async with anyio.create_task_group() as tasks:
-            while self._next + len(self._results) < self._length:
-                self._room = anyio.Event()
-                targets = self._pool.targets(self._on)
-                if not targets and self._pool.failed is not None:
-                    self._finish(self._next, _Raised(self._pool.failed))
-                    return
-                while (target := self._free(targets)) and (task := self._take(len(targets))):
-                    self._busy[target.actor.id] += 1
-                    tasks.start_soon(self._call, target, *task)
-                await self._until_room()
+        forget = self._pool.on_change(self._wake)
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    while self._next + len(self._results) < self._length:
+                        self._room = anyio.Event()
+                        if not self._hand_out(tasks.start_soon):
+                            return
+                        await self._room.wait()
+        finally:
+            forget()
+            self._is_over = True
+            self._ready.set()
+
+    def _hand_out(self, start_soon: Callable[..., object]) -> bool:
+        """Send items to whoever has room; return False when nobody ever will."""
+        targets = self._pool.targets(self._on)
+        if not targets and self._pool.failed is not None:
+            self._finish(self._next, _Raised(self._pool.failed))
+            return False
+        try:
+            while (target := self._free(targets)) and (task := self._take(len(targets))):
+                self._busy[target.actor.id] += 1
+                start_soon(self._call, target, *task)
+        except Exception as error:
+            # The input itself raised: what was read before it still has its results.
+            self._length = self._handed_out + 1
+            self._finish(self._handed_out, _Raised(error))
+        return True
 
     def _free(self, targets: list[Target]) -> Target | None:
         """Return the least loaded target with room, or None."""
@@ -141,17 +191,6 @@ class _Dispatch:
         self._handed_out = number + 1
         return number, item
 
-    async def _until_room(self) -> None:
-        """Wait until a call came back, a result was taken, or the pool changed."""
-        async with anyio.create_task_group() as tasks:
-
-            async def first(wait: Callable[[], Any]) -> None:
-                await wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(first, self._room.wait)
-            tasks.start_soon(first, self._pool.changed)
-
     async def _call(self, target: Target, number: int, item: Any) -> None:
         try:
             result = await call(self._pool.cluster, target, self._work, (item,))
@@ -175,3 +214,6 @@ class _Dispatch:
     def _finish(self, number: int, result: Any) -> None:
         self._results[number] = result
         self._ready.set()
+
+    def _wake(self) -> None:
+        self._room.set()

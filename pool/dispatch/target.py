@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,8 +47,13 @@ class Targets(Protocol):
         """List whom work can be sent to now."""
         ...
 
-    async def changed(self) -> None:
-        """Wait until that may be different."""
+    def on_change(self, listener: Callable[[], object]) -> Callable[[], object]:
+        """Call `listener` whenever that may be different; returns what ends it."""
+        ...
+
+    def spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a task until it ends or the pool is closed."""
+        ...
 
     @property
     def failed(self) -> PoolFailed | None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
@@ -22,7 +22,7 @@ from pool.cluster.interface import Actor, Cluster
 from pool.errors import ConfigError, PoolClosed, PoolFailed, SizeUnreachable
 from pool.manager.events import Event, EventKind
 from pool.manager.ladder import MemberReport, put_down
-from pool.manager.member import Incarnation, InfoT, Member, by_rank
+from pool.manager.member import InfoT, Member, by_rank
 from pool.manager.policies import Policies
 from pool.manager.portrait import slot_snapshot
 from pool.manager.scale_result import ScaleResult
@@ -300,12 +300,20 @@ class ResourcePoolManager(Supervisor[InfoT]):
         """Wait until something about the pool changes."""
         await self._changed.wait()
 
-    def find(self, member_id: str) -> Incarnation[InfoT] | None:
-        """Return the manager's record of a member that is there, for those that count its calls."""
-        for slot in self._slots.values():
-            if slot.incarnation is not None and slot.incarnation.identity.member == member_id:
-                return slot.incarnation
-        return None
+    def on_change(self, listener: Callable[[], object]) -> Callable[[], object]:
+        """Call `listener`, on the pool's loop, whenever something about the pool changes.
+
+        Returns:
+            A function that ends it.
+        """
+        self._listeners[listener] = None
+        return lambda: self._listeners.pop(listener, None)
+
+    def spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a task beside the pool's own; it is cancelled when the pool has closed."""
+        self._check_open()
+        assert self._tasks is not None
+        self._tasks.start_soon(task)
 
     # -- small change -------------------------------------------------------------------------
 

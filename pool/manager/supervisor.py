@@ -61,6 +61,7 @@ class Supervisor(Hooks[InfoT]):
         self._closing_by: float | None = None
         self._woken = anyio.Event()
         self._changed = anyio.Event()
+        self._listeners: dict[Callable[[], object], None] = {}
         self._pulse = Pulse(policies.health)
         self._restarts = Restarts(policies.restart, name, self.emit)
         self._notices = NoticeBoard(cluster, self.emit, self._wake)
@@ -79,10 +80,22 @@ class Supervisor(Hooks[InfoT]):
     def _tell_changed(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+        for listener in list(self._listeners):
+            listener()
 
     async def _until(self, predicate: Callable[[], bool]) -> None:
         while not predicate():
             await self._changed.wait()
+
+    def _serving(self) -> list[Incarnation[InfoT]]:
+        """List the members that have a rank and take work, by rank."""
+        ranked = [
+            (slot.rank, slot.incarnation)
+            for slot in self._slots.values()
+            if slot.rank is not None and slot.incarnation is not None
+        ]
+        ranked.sort(key=lambda pair: pair[0])
+        return [member for _, member in ranked if member.is_serving]
 
     def _incarnations(self) -> list[Incarnation[InfoT]]:
         return [slot.incarnation for slot in self._slots.values() if slot.incarnation is not None]

@@ -1,0 +1,1 @@
+"""Layer 1: the decisions, as pure functions of what is observed, what is desired, and the time."""

@@ -309,7 +309,7 @@ def _back_offs(policy: RestartPolicy) -> list[float]:
 
 
 def _account(policy: RestartPolicy, cause: Cause) -> tuple[Cause | None, int | None]:
-    """Return whose limit a failure draws on, its cause's own or None for the shared, and the limit."""
+    """Return whose limit a cause draws on (None: the one that is shared), and the limit."""
     if cause in policy.budgets:
         return cause, policy.budgets[cause]
     return None, policy.intensity

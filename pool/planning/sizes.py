@@ -13,7 +13,6 @@ them do not move when a pool shrinks.
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -115,14 +114,11 @@ def choose_victims(
     """
     if n < 0:
         raise ConfigError(f"{n} slots were to be let go; give 0 or more", "n")
-    ranked = heapq.nsmallest(
-        n,
-        (
-            (_row(candidate), candidate.in_flight if least_busy else 0, -candidate.slot)
-            for candidate in candidates
-        ),
+    ranked = sorted(
+        (_row(candidate), candidate.in_flight if least_busy else 0, -candidate.slot)
+        for candidate in candidates
     )
-    return tuple((-minus_slot, _reason(row, least_busy)) for row, _, minus_slot in ranked)
+    return tuple((-minus_slot, _reason(row, least_busy)) for row, _, minus_slot in ranked[:n])
 
 
 def _row(candidate: Candidate) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import anyio
 
 from pool.cluster.connect import connect
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Identity, Reservation
 from pool.dispatch.broadcast import broadcast
-from pool.dispatch.map import Errors, map_ordered
+from pool.dispatch.map import Dispatch, Errors, Results
 from pool.dispatch.target import Target
-from pool.errors import ConfigError, InfeasibleError, ReservationFailed
+from pool.errors import ConfigError, InfeasibleError, PoolError, ReservationFailed
 from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.manager.manager import ResourcePoolManager
@@ -151,7 +153,20 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         On cancellation, calls that are under way on hosts run to their end there.
         """
         self._check_open()
-        return await broadcast(self, work, args, env=env, flat=flat, timeout_s=timeout_s)
+        members = self._serving()
+        if not members:
+            raise PoolError(
+                f"pool {self.name!r} has no ready replica to broadcast to; scale it first, and "
+                "look at its snapshot() for the reasons"
+            )
+        rows = [
+            [(host, member) for host in member.info.hosts]
+            for member in members
+            if member.info is not None
+        ]
+        with anyio.fail_after(timeout_s):
+            results = await broadcast(self.cluster, rows, work, args, env)
+        return [result for row in results for result in row] if flat else list(results)
 
     def map(
         self,
@@ -162,7 +177,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         in_flight: int = 2,
         errors: Errors = "raise",
         attempts: int = 3,
-    ) -> AsyncIterator[Any]:
+    ) -> Results:
         """Call a function on each item, spread over the pool, and yield the results in order.
 
         Each item is yielded exactly once. When a member dies or is drained under a call, the call
@@ -182,9 +197,10 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             PoolFailed: The pool gave up and no member is left to work.
         """
         self._check_open()
-        return map_ordered(
+        dispatch = Dispatch(
             self, work, items, on=on, in_flight=in_flight, errors=errors, attempts=attempts
         )
+        return Results(dispatch)
 
     def targets(self, on: str = "replica") -> list[Target]:
         """List whom work can be sent to now.
@@ -194,14 +210,13 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         """
         if on not in ("replica", "host"):
             raise ConfigError(f"on is {on!r}; give 'replica' or 'host'", "on")
-        found: list[Target] = []
-        for member in self.members(serving=True):
-            record = self.find(member.id)
-            if member.info is None or record is None:
-                continue
-            hosts = member.info.hosts[:1] if on == "replica" else member.info.hosts
-            found.extend(Target(host.actor, record) for host in hosts)
-        return found
+        first = 1 if on == "replica" else None
+        return [
+            Target(host.actor, member)
+            for member in self._serving()
+            if member.info is not None
+            for host in member.info.hosts[:first]
+        ]
 
     # -- the steps of a member's life ------------------------------------------------------------
 

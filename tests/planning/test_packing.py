@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pool.errors import ConfigError
@@ -22,13 +22,16 @@ from tests.planning.strategies_placement import (
     bundle_plan,
     gpu_nodes,
     node,
-    requests,
-    topologies,
+    packing_cases,
 )
 
 
 def asks(plan: BundlePlan, n: int, role: str = "rollout") -> list[Request]:
     return [Request(f"role {role}, slot {i}", plan) for i in range(n)]
+
+
+def sized(*gpus: int) -> list[Request]:
+    return [Request(f"r{n}", bundle_plan(GPU=size)) for n, size in enumerate(gpus)]
 
 
 def check_assignment(
@@ -74,8 +77,42 @@ def test_places_are_counted_not_only_sums() -> None:
 def test_bundles_of_one_request_have_one_place_a_node() -> None:
     # A node of 8 has four places for 2 devices, but two gangs can use only two of them.
     gangs = asks(bundle_plan(2, GPU=2), 2)
-    assert isinstance(pack(gangs, gpu_nodes(8, 2)), Never)
+    assert pack(gangs, gpu_nodes(8, 2)).reason == (
+        "4 bundles need 2 GPU or more each; the nodes have 3 places of that size"
+    )
     assert isinstance(pack(gangs, gpu_nodes(8, 4)), Fits)
+
+
+UNEQUAL = BundlePlan((Resources({"GPU": 1}), Resources({"GPU": 2})), "STRICT_SPREAD", ANY_NODE, "")
+
+
+def test_unequal_bundles_of_one_request_share_no_node_and_keep_their_order() -> None:
+    result = pack([Request("a", UNEQUAL)], gpu_nodes(4, 4))
+    assert isinstance(result, Fits)
+    assert result.assignment == {"a": ("n1", "n0")}
+    # n0 holds both, and is the only one to hold either: the search must not share it.
+    assert isinstance(pack([Request("a", UNEQUAL), *sized(2)], gpu_nodes(6, 0)), Never)
+    small = Resources({"GPU": 1, "CPU": 3})
+    plan = BundlePlan((Resources({"GPU": 2}), small), "STRICT_SPREAD", ANY_NODE, "")
+    tight = Topology((node("n0", 3, cpus=3), node("n1", 2, cpus=2)))
+    assert isinstance(pack([Request("a", plan)], tight), Fits)
+
+
+@pytest.mark.parametrize(
+    "gang",
+    [
+        bundle_plan(2, GPU=4),
+        BundlePlan(
+            (Resources({"GPU": 4}), Resources({"GPU": 3, "CPU": 1})), "STRICT_SPREAD", ANY_NODE, ""
+        ),
+    ],
+)
+def test_a_request_that_finds_no_place_leaves_all_places_to_others(gang: BundlePlan) -> None:
+    topology = Topology((node("n0", 4), node("n1", 8, free=Resources({"GPU": 1}))))
+    result = pack([Request("gang", gang), Request("one", bundle_plan(GPU=2))], topology)
+    assert isinstance(result, NotNow)
+    assert result.assignment == {"one": ("n0",)}
+    assert set(result.blocked) == {"gang"}
 
 
 def test_what_exceeds_the_sum_is_never() -> None:
@@ -241,6 +278,9 @@ def test_a_node_in_use_is_preferred_to_a_whole_one_even_if_that_is_tighter() -> 
     result = pack(asks(bundle_plan(GPU=2), 2), Topology((node("n0", 4), in_use)))
     assert isinstance(result, Fits)
     assert set(result.assignment.values()) == {("n1",)}
+    # The same if it is this plan that puts it in use: 5 + 1 on n1, not 1 on the tighter n0.
+    result = pack(sized(5, 1), gpu_nodes(2, 8))
+    assert whole_nodes(gpu_nodes(2, 8), result) == 1
 
 
 def test_work_without_devices_goes_to_nodes_without_devices() -> None:
@@ -308,20 +348,11 @@ def possible(reqs: Sequence[Request], topology: Topology, *, by_total: bool) -> 
     return place(0)
 
 
-@given(requests, topologies())
-# Which of the equal sizes goes where matters here for the CPUs alone.
-@example(
-    [
-        Request("a", bundle_plan(GPU=2, CPU=2)),
-        Request("b", bundle_plan(GPU=2, CPU=2)),
-        Request("c", bundle_plan(GPU=2, CPU=1)),
-        Request("d", bundle_plan(GPU=1, CPU=4)),
-    ],
-    Topology((node("n0", 5, cpus=6), node("n1", 4, cpus=3))),
-)
+@given(packing_cases)
 def test_small_verdicts_equal_those_of_trying_everything(
-    reqs: list[Request], topology: Topology
+    case: tuple[list[Request], Topology],
 ) -> None:
+    reqs, topology = case
     result = pack(reqs, topology)
     if possible(reqs, topology, by_total=False):
         assert isinstance(result, Fits)
@@ -334,10 +365,11 @@ def test_small_verdicts_equal_those_of_trying_everything(
     assert result.reason
 
 
-@given(requests, topologies())
+@given(packing_cases)
 def test_what_is_assigned_fits_all_requests_together_inv_8(
-    reqs: list[Request], topology: Topology
+    case: tuple[list[Request], Topology],
 ) -> None:
+    reqs, topology = case
     result = pack(reqs, topology)
     if isinstance(result, (Fits, NotNow)):
         check_assignment(reqs, topology, dict(result.assignment))
@@ -347,10 +379,6 @@ def test_what_is_assigned_fits_all_requests_together_inv_8(
         assert all(result.blocked.values())
     if isinstance(result, NotNow):
         assert set(result.blocked) | set(result.assignment) == {r.key for r in reqs}
-
-
-def sized(*gpus: int) -> list[Request]:
-    return [Request(f"r{n}", bundle_plan(GPU=size)) for n, size in enumerate(gpus)]
 
 
 # 5 + 5 is what largest first starts with; only 5 + 3 + 2 and 4 + 4 + 2 fill 10 and 10.

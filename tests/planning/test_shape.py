@@ -76,6 +76,11 @@ def test_totals_stay_exact_where_they_do_not_divide() -> None:
     assert plan.needs.startswith("3 nodes (1 with 0.3334 CPU, 2 B memory; 1 with ")
 
 
+def test_no_bundle_is_left_empty() -> None:
+    with pytest.raises(InfeasibleError):
+        plan_shape(ReplicaShape(cpus=0.0002, min_nodes=3), gpu_nodes(1, 1, 1))
+
+
 def test_a_larger_first_bundle_is_counted_when_nodes_are_tight() -> None:
     # 3 CPUs in halves of 1e-4 do not divide: one bundle needs 1.0001, and only n0 has that.
     tight = Topology((node("n0", cpus=1.0001), node("n1", cpus=1), node("n2", cpus=1)))

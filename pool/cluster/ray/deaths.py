@@ -55,7 +55,7 @@ def error_of(error: BaseException, member: str) -> BaseException:
             if isinstance(cause, PoolError):
                 return cause
             if isinstance(cause, Exception):
-                cause.add_note(f"raised in {member}:\n{error.traceback_str.strip()}")
+                cause.add_note(f"raised in {member}:\n{str(error).strip()}")
                 return cause
             return error
         case exceptions.RayError():

@@ -1,0 +1,5 @@
+"""`python -m pool.cli`."""
+
+from pool.cli import main
+
+main()

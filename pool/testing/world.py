@@ -1,0 +1,549 @@
+"""What happens in a simulated cluster, and when: the one place where its time passes.
+
+All timers of the world run in a context of their own, so that a message is delivered although its
+sender died meanwhile. Everything that happens is a line of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextvars import Context as Variables
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from pool.cluster.body import Context
+from pool.cluster.interface import Actor, ActorSpec, Cluster, Death, Fault, Identity
+from pool.errors import MemberLost
+from pool.planning.restart import Cause
+from pool.planning.shape import BundlePlan
+from pool.replica.replica import Replica
+from pool.testing.actors import Call, Model, ModelledReplica, Process, SimActor
+from pool.testing.faults import Chance, FaultPlan
+from pool.testing.room import Group, Place, Room, SimNode
+from pool.testing.virtual_time import EPOCH_S, VirtualTimeLoop, current_loop
+
+LOG_KEPT = 200_000
+IDLE_RETRY_S = 60.0
+"""Pause before a fault is tried again that found nobody to strike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscaler:
+    """Let nodes join when placement groups wait for room.
+
+    Args:
+        node: What each new node is.
+        delay_s: Seconds from the demand to the node.
+        nodes_max: How many nodes the cluster may have in all.
+    """
+
+    node: SimNode
+    delay_s: float = 120.0
+    nodes_max: int = 1_000_000
+
+
+class World:
+    """Keep the simulated cluster's state, and let things happen to it."""
+
+    def __init__(
+        self,
+        nodes: Iterable[SimNode],
+        seed: int,
+        faults: FaultPlan,
+        autoscaler: Autoscaler | None,
+        modelled: bool,
+        log_kept: int,
+    ) -> None:
+        self.chance = Chance(seed)
+        self.faults = faults
+        self.modelled = modelled
+        self.room = Room()
+        self.actors: dict[str, SimActor] = {}
+        self.dead: dict[str, SimActor] = {}
+        self.trespasses: list[str] = []
+        self.digest = sha256()
+        self.log: deque[str] = deque(maxlen=log_kept)
+        self._autoscaler = autoscaler
+        self._ordered = 0
+        self._answered: set[str] = set()
+        self._loop: VirtualTimeLoop | None = None
+        self._variables = Variables()
+        self._numbers = 0
+        self._settling = False
+        self._season = 0
+        for kind in nodes:
+            self.room.add(kind)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    @property
+    def loop(self) -> VirtualTimeLoop:
+        """The loop of the first use."""
+        if self._loop is None:
+            self._loop = current_loop()
+            self.begin_faults()
+        return self._loop
+
+    @property
+    def now(self) -> float:
+        return 0.0 if self._loop is None else self._loop.time()
+
+    def unix_time(self) -> float:
+        return EPOCH_S + self.now
+
+    def later(self, delay_s: float, happen: Callable[..., object], *args: Any) -> None:
+        """Let something happen after a while, whatever becomes of who asked for it."""
+        self.loop.call_later(delay_s, happen, *args, context=self._variables)
+
+    def draw_s(self, name: str) -> float:
+        """Draw one of the plan's times."""
+        return self.chance.span_s(name, getattr(self.faults, name))
+
+    def hits(self, name: str) -> bool:
+        """Draw one of the plan's chances."""
+        return self.chance.hits(name, getattr(self.faults, name))
+
+    def say(self, text: str) -> None:
+        """Write a line into the log."""
+        line = f"{self.now:14.6f} {text}"
+        self.log.append(line)
+        self.digest.update(line.encode())
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    # -- placement groups ---------------------------------------------------------------------
+
+    def ask_group(self, plan: BundlePlan, identity: Identity, owner: SimActor | None) -> Group:
+        group = self.room.ask(plan, identity, owner)
+        group.ready = self.loop.create_future()
+        if owner is not None:
+            owner.owned_groups[group.id] = group
+        self.say(f"group {group.id} asked by {identity.member}: {plan.needs}")
+        self.settle_soon()
+        return group
+
+    def drop_group(self, group: Group, why: str) -> None:
+        if group.removed:
+            return
+        self.say(f"group {group.id} of {group.identity.member} removed: {why}")
+        for actor in list(group.actors.values()):
+            self.die(actor, Cause.CRASH, "its placement group was removed")
+        self.room.drop(group)
+        if group.owner is not None:
+            group.owner.owned_groups.pop(group.id, None)
+        self.settle_soon()
+
+    def settle_soon(self) -> None:
+        """Look for places, once for all that changes at this moment."""
+        if self.room.pending and not self._settling:
+            self._settling = True
+            self.loop.call_soon(self._settle, context=self._variables)
+
+    def _settle(self) -> None:
+        self._settling = False
+        for group in self.room.settle():
+            where = ",".join(str(node) for node in group.nodes)
+            self.say(f"group {group.id} of {group.identity.member} placed on {where}")
+            if not group.was_ready:
+                group.was_ready = True
+                if self.hits("group_unready"):
+                    self.say(f"fault: group {group.id} never gets ready")
+                else:
+                    self.later(self.draw_s("group_ready_s"), _resolve, group.ready)
+        self._ask_for_nodes()
+
+    def _ask_for_nodes(self) -> None:
+        scaler = self._autoscaler
+        if scaler is None:
+            return
+        for group in self.room.pending.values():
+            if group.id in self._answered:
+                continue
+            room = scaler.nodes_max - len(self.room.places) - self._ordered
+            wanted = min(group.plan.n_nodes, room)
+            if wanted <= 0:
+                return
+            self._answered.add(group.id)
+            self._ordered += wanted
+            self.say(f"autoscaler orders {wanted} nodes for {group.identity.member}")
+            for _ in range(wanted):
+                self.later(scaler.delay_s, self._deliver_node, scaler.node)
+
+    def _deliver_node(self, kind: SimNode) -> None:
+        self._ordered -= 1
+        self.add_node(kind)
+
+    # -- nodes --------------------------------------------------------------------------------
+
+    def add_node(self, kind: SimNode) -> str:
+        place = self.room.add(kind)
+        if self._loop is not None:
+            self.say(f"node {place.node_id} joins")
+            self.settle_soon()
+        return place.node_id
+
+    def lose_node(self, place: Place, why: str) -> None:
+        if self.room.places.get(place.node_id) is not place:
+            return
+        self.say(f"node {place.node_id} lost: {why}")
+        actors = list(place.actors.values())
+        hurt = self.room.remove(place)
+        for actor in actors:
+            self.die(actor, Cause.NODE_LOST, f"its node {place.node_id} is gone: {why}")
+        for group in hurt:
+            for actor in list(group.actors.values()):
+                if isinstance(actor, Model) and not actor.is_dead:
+                    actor.lose_host(place.node_id)
+                    self.later(self.draw_s("death_s"), actor.tell)
+        self.settle_soon()
+
+    def silence_node(self, place: Place, for_s: float) -> None:
+        if place.silent or self.room.places.get(place.node_id) is not place:
+            return
+        place.silent = True
+        self.say(f"node {place.node_id} falls silent for {for_s:.3f} s")
+        if for_s < self.faults.silence_s:
+            self.later(for_s, self._restore_link, place)
+        else:
+            why = f"it was silent for {self.faults.silence_s:g} s"
+            self.later(self.faults.silence_s, self.lose_node, place, why)
+
+    def _restore_link(self, place: Place) -> None:
+        place.silent = False
+        self.say(f"node {place.node_id} is heard again")
+        for actor in list(place.actors.values()):
+            if actor.doomed:
+                self.die(actor, Cause.CRASH, "it was killed")
+        self.settle_soon()
+
+    def drain_node(self, place: Place, in_s: float | None) -> None:
+        deadline = None if in_s is None else self.unix_time() + in_s
+        self.room.set_draining(place, True, deadline)
+        when = "" if in_s is None else f", gone in {in_s:.3f} s"
+        self.say(f"notice for node {place.node_id}{when}")
+        if in_s is not None:
+            self.later(in_s, self._end_of_notice, place, deadline)
+
+    def _end_of_notice(self, place: Place, deadline: float) -> None:
+        if place.draining and place.drain_deadline == deadline:
+            self.lose_node(place, "its notice's deadline is over")
+
+    def undrain_node(self, place: Place) -> None:
+        if place.draining and self.room.places.get(place.node_id) is place:
+            self.room.set_draining(place, False)
+            self.say(f"notice for node {place.node_id} withdrawn")
+            self.settle_soon()
+
+    # -- actors -------------------------------------------------------------------------------
+
+    def start_actor(
+        self, spec: ActorSpec, owner: SimActor | None, view: Callable[[SimActor], Cluster]
+    ) -> SimActor:
+        number = self.next_number()
+        actor: SimActor
+        if self.modelled and spec.body is Replica:
+            actor = Model(number, spec, owner, self._model(spec))
+        else:
+            actor = Process(number, spec, owner, self.loop)
+        self.actors[actor.id] = actor
+        if owner is not None:
+            owner.children[actor.id] = actor
+        trouble = self._locate(actor)
+        self.say(f"start {actor} on {actor.place.node_id if actor.place else 'no node'}")
+        if trouble is not None:
+            self.later(self.draw_s("death_s"), self.die, actor, Cause.NODE_LOST, trouble)
+        elif self.hits("start_fails"):
+            delay_s = self.draw_s("actor_start_s")
+            self.later(delay_s, self.die, actor, Cause.START, "fault: its process died at once")
+        else:
+            for method, name in _HANGS:
+                if self.hits(name):
+                    actor.hung.add(method)
+            # A model's process and those of its hosts come up in its `start`.
+            delay_s = 0.0 if isinstance(actor, Model) else self.draw_s("actor_start_s")
+            self.later(delay_s, self._run_actor, actor, view)
+        return actor
+
+    def _model(self, spec: ActorSpec) -> ModelledReplica:
+        assert spec.reservation is not None
+        places = [self.room.places.get(node) for node in spec.reservation.nodes]
+        there = [place for place in places if place is not None]
+        return ModelledReplica(spec, self.faults, self.chance, there)
+
+    def _locate(self, actor: SimActor) -> str | None:
+        """Find the actor's node, and book what it holds; returns why that cannot be."""
+        spec = actor.spec
+        node_id = spec.node_id
+        if spec.reservation is not None:
+            group = self.room.groups.get(spec.reservation.id)
+            if group is None:
+                return "its placement group was removed"
+            node_id = group.nodes[spec.bundle]
+            used = group.used[spec.bundle] + spec.holds
+            if node_id is None or not used.fits_in(group.plan.bundles[spec.bundle]):
+                return f"bundle {spec.bundle} of its placement group has no room for it"
+            group.used[spec.bundle] = used
+            group.actors[actor.id] = actor
+            actor.group = group
+        elif node_id is None:
+            ready = [p for p in self.room.places.values() if not p.draining and not p.silent]
+            if not ready:
+                return "no node is there"
+            node_id = self.chance.of("node").choice(ready).node_id
+        place = self.room.places.get(node_id)
+        if place is None or (place.draining and actor.group is None):
+            return f"its node {node_id} cannot take it"
+        if actor.group is None and spec.holds:
+            if not spec.holds.fits_in(place.free):
+                return f"its node {node_id} has no room for {spec.holds}"
+            self.room.take(place, spec.holds)
+            actor.held_on_node = spec.holds
+        actor.place = place
+        place.actors[actor.id] = actor
+        return None
+
+    def _run_actor(self, actor: SimActor, view: Callable[[SimActor], Cluster]) -> None:
+        if actor.state != "starting":
+            return
+        assert actor.place is not None
+        if actor.place.silent:
+            self.later(1.0, self._run_actor, actor, view)
+            return
+        context = Context(
+            cluster=view(actor),
+            identity=actor.spec.identity,
+            node_id=actor.place.node_id,
+            address=actor.place.address,
+        )
+        try:
+            actor.begin(context)
+        except Exception as error:
+            self.die(actor, Cause.START, f"its constructor raised {error!r}")
+            return
+        actor.state = "running"
+        self.say(f"runs {actor}")
+        waiting, actor.queue = actor.queue, []
+        for number, call in waiting:
+            self._deliver(actor, number, call)
+
+    def kill_actor(self, actor: SimActor) -> None:
+        """Initiate an end; on a silent node nobody hears it."""
+        if actor.doomed or actor.is_dead:
+            return
+        actor.doomed = True
+        self.say(f"kill {actor}")
+        self.later(self.draw_s("death_s"), self._carry_out, actor)
+
+    def _carry_out(self, actor: SimActor) -> None:
+        if actor.place is None or not actor.place.silent:
+            self.die(actor, Cause.CRASH, "it was killed")
+
+    def die(self, actor: SimActor, cause: Cause, detail: str) -> None:
+        """End an actor now: nothing of it runs any more, and the news of it is on its way."""
+        if actor.is_dead:
+            return
+        actor.state = "dead"
+        actor.death = Death(Fault(cause, detail))
+        actor.end()
+        self.say(f"dead {actor}: {cause}: {detail}")
+        del self.actors[actor.id]
+        self.dead[actor.id] = actor
+        if actor.place is not None:
+            actor.place.actors.pop(actor.id, None)
+            if actor.held_on_node:
+                self.room.give(actor.place, actor.held_on_node)
+                self.settle_soon()
+        if actor.group is not None:
+            actor.group.actors.pop(actor.id, None)
+            if actor.group.nodes[actor.spec.bundle] is not None:
+                used = actor.group.used[actor.spec.bundle]
+                actor.group.used[actor.spec.bundle] = used.minus_clamped(actor.spec.holds)
+        if actor.owner is not None:
+            actor.owner.children.pop(actor.id, None)
+        self.later(self.draw_s("death_s"), self._tell_death, actor)
+        if actor.children or actor.owned_groups:
+            self.later(self.draw_s("owner_death_s"), self._bury, actor)
+
+    def _tell_death(self, actor: SimActor) -> None:
+        assert actor.death is not None
+        calls = [*actor.calls.values(), *(call for _, call in actor.queue)]
+        actor.calls.clear()
+        actor.queue.clear()
+        for call in calls:
+            call.refuse(self.lost(actor))
+        if isinstance(actor, Model):
+            for _, future in actor.lifelines:
+                if not future.done():
+                    future.set_result(actor.death)
+            actor.lifelines.clear()
+
+    def lost(self, actor: SimActor) -> MemberLost:
+        """Return the error of a call to a dead actor."""
+        assert actor.death is not None
+        fault = actor.death.fault
+        return MemberLost(actor.spec.identity.member, fault.cause, fault.detail)
+
+    def _bury(self, actor: SimActor) -> None:
+        """End what a dead actor owned, as the cluster does."""
+        for child in list(actor.children.values()):
+            self.die(child, Cause.CRASH, "its owner died")
+        for group in list(actor.owned_groups.values()):
+            self.drop_group(group, "its owner died")
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def find(self, actor: Actor) -> SimActor | None:
+        return self.actors.get(actor.id) or self.dead.get(actor.id)
+
+    def send(self, actor: SimActor, method: str, args: tuple[Any, ...]) -> Call:
+        """Send a call; its future tells what came of it."""
+        call = Call(method, args, self.loop.create_future())
+        if actor.is_dead:
+            self.later(self.draw_s("call_s"), lambda: call.refuse(self.lost(actor)))
+            return call
+        number = self.next_number()
+        actor.calls[number] = call
+        # NB: messages do not overtake each other on the way to an actor, as with Ray.
+        way_s = self.draw_s("call_s")
+        arrives = max(self.now + way_s, actor.last_arrival)
+        actor.last_arrival = arrives
+        self.loop.call_at(arrives, self._deliver, actor, number, call, context=self._variables)
+        return call
+
+    def _deliver(self, actor: SimActor, number: int, call: Call) -> None:
+        if actor.is_dead:
+            return
+        if actor.state == "starting":
+            actor.queue.append((number, call))
+            return
+        assert actor.place is not None
+        if actor.place.silent or call.method in actor.hung:
+            return
+        answer = functools.partial(self._answer, actor, number, call)
+        if actor.model is not None:
+            model = actor.model
+            result = model.result(call.method)
+            self.later(model.takes_s(call.method), answer, result, None)
+        else:
+            actor.perform(call, answer)
+
+    def _answer(
+        self, actor: SimActor, number: int, call: Call, result: Any, error: BaseException | None
+    ) -> None:
+        if actor.is_dead:
+            return
+        assert actor.place is not None
+        way_s = self.draw_s("call_s")
+        if call.method != "lifeline":
+            if self.hits("reply_lost") or actor.place.silent:
+                self.say(f"fault: reply of {actor} to {call.method} is lost")
+                actor.calls.pop(number, None)
+                return
+            if self.hits("reply_late"):
+                way_s += self.draw_s("reply_late_s")
+        self.later(way_s, self._arrive, actor, number, call, result, error)
+
+    def _arrive(
+        self, actor: SimActor, number: int, call: Call, result: Any, error: BaseException | None
+    ) -> None:
+        if actor.calls.pop(number, None) is None:
+            return
+        if error is None:
+            call.settle(result)
+        else:
+            call.refuse(error)
+
+    # -- faults -------------------------------------------------------------------------------
+
+    def begin_faults(self) -> None:
+        """Draw the first of each fault that comes at a rate; those drawn before are void."""
+        self._season += 1
+        for name, targets, strike in (
+            ("actor_kills_per_h", self._running, self._strike_actor),
+            ("health_hangs_per_h", self._running, self._strike_health),
+            ("node_losses_per_h", self._there, self._strike_node),
+            ("node_silences_per_h", self._there, self._strike_link),
+            ("notices_per_h", self._there, self._strike_notice),
+            ("stalls_per_h", lambda: [None], self._strike_driver),
+        ):
+            if getattr(self.faults, name):
+                self._await_fault(name, targets, strike, self._season)
+
+    def _await_fault(
+        self,
+        name: str,
+        targets: Callable[[], list[Any]],
+        strike: Callable[[Any], None],
+        season: int,
+    ) -> None:
+        count = len(targets())
+        rate_per_s = getattr(self.faults, name) * count / 3600
+        delay_s = self.chance.of(name).expovariate(rate_per_s) if count else IDLE_RETRY_S
+
+        def happen() -> None:
+            if season != self._season:
+                return
+            found = targets()
+            if count and found:
+                strike(self.chance.of(name).choice(found))
+            self._await_fault(name, targets, strike, season)
+
+        self.later(delay_s, happen)
+
+    def _running(self) -> list[SimActor]:
+        return [actor for actor in self.actors.values() if actor.is_running]
+
+    def _there(self) -> list[Place]:
+        return [place for place in self.room.places.values() if not place.silent]
+
+    def _strike_actor(self, actor: SimActor) -> None:
+        self.say(f"fault: {actor} is killed")
+        self.die(actor, Cause.CRASH, "fault: its process was killed")
+
+    def _strike_health(self, actor: SimActor) -> None:
+        self.say(f"fault: {actor} stops to answer its health checks")
+        actor.hung.add("check_health")
+
+    def _strike_node(self, place: Place) -> None:
+        self.lose_node(place, "fault")
+        self.later(self.draw_s("node_return_s"), self.add_node, place.kind)
+
+    def _strike_link(self, place: Place) -> None:
+        for_s = self.draw_s("node_silent_for_s")
+        self.silence_node(place, for_s)
+        if for_s >= self.faults.silence_s:
+            self.later(for_s + self.draw_s("node_return_s"), self.add_node, place.kind)
+
+    def _strike_notice(self, place: Place) -> None:
+        if place.draining:
+            return
+        in_s = self.draw_s("notice_s")
+        self.drain_node(place, in_s)
+        if self.hits("notice_withdrawn"):
+            at_s = self.chance.of("notice_withdrawn").uniform(0, in_s * 0.9)
+            self.later(at_s, self.undrain_node, place)
+            in_s += 1
+        self.later(in_s, self._replace, place)
+
+    def _replace(self, place: Place) -> None:
+        if self.room.places.get(place.node_id) is not place:
+            self.later(self.draw_s("node_return_s"), self.add_node, place.kind)
+
+    def _strike_driver(self, _: None) -> None:
+        for_s = self.draw_s("stall_s")
+        self.say(f"fault: everything stands still for {for_s:.3f} s")
+        self.loop.stall(for_s)
+
+
+_HANGS = (("start", "start_hangs"), ("drain", "drain_hangs"), ("shutdown", "shutdown_hangs"))
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,188 @@
+"""Node hosts and functions that tests send to a real Ray. Workers import this, so it is light."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pool
+
+
+class Switched(pool.NodeHost):
+    """Be as healthy as files in a folder say: `ill` raises, `stuck` hangs; each check is counted.
+
+    A file holds the id of the replica that it is meant for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checks = 0
+
+    def check_health(self) -> None:
+        self.checks += 1
+        if self._is_meant("stuck"):
+            time.sleep(3600)
+        if self._is_meant("ill"):
+            raise RuntimeError("the file says ill")
+
+    def _is_meant(self, word: str) -> bool:
+        try:
+            return (self.folder / word).read_text() in ("all", self.context.identity.pool)
+        except FileNotFoundError:
+            return False
+
+    def count_checks(self) -> int:
+        return self.checks
+
+
+class Talkative(pool.NodeHost):
+    """Have methods to be called by name."""
+
+    def start(self) -> dict[str, int]:
+        return {"index": self.index, "hosts": self.hosts}
+
+    def place(self, prefix: str) -> str:
+        return f"{prefix}{self.context.identity.pool}/{self.index}"
+
+    async def square(self, item: int) -> int:
+        await asyncio.sleep(0.001)
+        return item * item
+
+
+class Farewell(pool.NodeHost):
+    """Write a file in the shutdown hook, by the id of the host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def shutdown(self) -> None:
+        name = self.context.identity.member.replace("/", "_")
+        (self.folder / name).write_text(str(os.getpid()))
+
+
+class Reluctant(pool.NodeHost):
+    """Never return from the shutdown hook."""
+
+    async def shutdown(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Rude(pool.NodeHost):
+    """Raise in the shutdown hook."""
+
+    def shutdown(self) -> None:
+        raise RuntimeError("no farewell")
+
+
+class Slow(pool.NodeHost):
+    """Never get ready."""
+
+    async def start(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Failing(pool.NodeHost):
+    """Fail in `start` as often as told, counting in a file; then get ready."""
+
+    def __init__(self, error: Exception, times: int, count: Path) -> None:
+        self.error = error
+        self.times = times
+        self.count = count
+
+    def start(self) -> None:
+        done = int(self.count.read_text()) if self.count.exists() else 0
+        if done < self.times:
+            self.count.write_text(str(done + 1))
+            raise self.error
+
+
+class Dying(pool.NodeHost):
+    """End the process in `start`."""
+
+    def start(self) -> None:
+        os._exit(3)
+
+
+def environment(names: list[str]) -> dict[str, str | None]:
+    """Return variables of the process's environment."""
+    return {name: os.environ.get(name) for name in names}
+
+
+def nap(seconds: float) -> int:
+    """Sleep in a thread."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+async def block_the_loop(seconds: float) -> int:
+    """Sleep on the main loop, which an async function must never do."""
+    time.sleep(seconds)  # noqa: ASYNC251
+    return os.getpid()
+
+
+def fail(text: str) -> None:
+    """Raise an exception of the function's own."""
+    raise ValueError(text)
+
+
+class Odd(Exception):
+    """Be an exception that cannot be rebuilt from its arguments."""
+
+    def __init__(self, left: int, right: int) -> None:
+        super().__init__("odd")
+        self.left, self.right = left, right
+
+
+def fail_oddly() -> None:
+    """Raise an exception that cannot be unpickled."""
+    raise Odd(1, 2)
+
+
+def slowly(item: int) -> int:
+    """Return the item a little later."""
+    time.sleep(0.02)
+    return item
+
+
+def wait_for(path: Path) -> int:
+    """Say by a file that the call began, then wait for another before returning."""
+    path.with_suffix(f".{os.getpid()}").touch()
+    while not path.exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def poison(item: int) -> int:
+    """Kill the process at a negative item."""
+    if item < 0:
+        os._exit(9)
+    return item
+
+
+def fail_at_seven(item: int) -> int:
+    """Raise at the item 7."""
+    if item == 7:
+        raise ValueError("seven")
+    return item
+
+
+def where(item: int) -> tuple[int, int]:
+    """Return the item and who answered."""
+    time.sleep(0.02)
+    return item, os.getpid()
+
+
+def thread_of_call() -> bool:
+    """Return whether the call runs on the process's main thread."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def with_file(count: Path) -> Any:
+    """Append a line to a file, to count calls over processes."""
+    with count.open("a") as file:
+        file.write("x\n")
+    return count.read_text().count("x")
