@@ -139,13 +139,17 @@ class MemberFailed(PoolError):
         member: The member's id, `pool/slot.generation`.
         cause: One of the words of `pool.planning.restart.Cause`.
         detail: What happened, in a sentence.
+        retry_in_s: Seconds until the next try that the member's own hook asked for, if it did.
     """
 
-    def __init__(self, member: str, cause: str, detail: str) -> None:
-        super().__init__(member, cause, detail)
+    def __init__(
+        self, member: str, cause: str, detail: str, retry_in_s: float | None = None
+    ) -> None:
+        super().__init__(member, cause, detail, retry_in_s)
         self.member = member
         self.cause = cause
         self.detail = detail
+        self.retry_in_s = retry_in_s
 
     def __str__(self) -> str:
         return f"{self.member}: {self.cause}: {self.detail}"

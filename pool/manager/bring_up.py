@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 
-from pool.cluster.interface import Fault, Reservation
+from pool.cluster.interface import Fault
 from pool.errors import (
     CallTimeout,
     InfeasibleError,
@@ -53,7 +54,9 @@ async def bring_up(
         watch: Begins to hold the member's lifeline.
         explain: Is told what the reservation waits for.
     """
-    member.reservation = await _reserve(hooks, member, explain)
+    await _reserve(hooks, member, explain)
+    # A plan may have ended the member meanwhile; then no further state is entered.
+    await anyio.lowlevel.checkpoint_if_cancelled()
     advance(member, State.STARTING, "its reservation is ready")
     member.actor = await hooks.create_member(member.identity, member.reservation)
     watch(member)
@@ -63,19 +66,18 @@ async def bring_up(
 
 async def _reserve(
     hooks: Hooks[InfoT], member: Incarnation[InfoT], explain: Callable[[str], None]
-) -> Reservation | None:
-    reservation = None
+) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_explain_wait, hooks, member, explain)
         while True:
             try:
-                reservation = await hooks.reserve(member.identity)
+                # NB: written down before the next `await`, where a cancellation would lose it.
+                member.reservation = await hooks.reserve(member.identity)
                 break
             except (ReservationFailed, InfeasibleError) as error:
                 explain(str(error))
                 await anyio.sleep(RESERVE_AGAIN_S)
         tasks.cancel_scope.cancel()
-    return reservation
 
 
 async def _explain_wait(
@@ -95,7 +97,7 @@ def fault_of(error: Exception) -> Fault:
         case Temporary():
             return Fault(Cause.START, str(error), retry_in_s=error.delay_s)
         case MemberFailed():
-            return Fault(Cause(error.cause), error.detail)
+            return Fault(Cause(error.cause), error.detail, error.retry_in_s)
         case CallTimeout():
             return Fault(Cause.START, str(error))
         case TimeoutError():

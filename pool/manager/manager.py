@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from anyio.abc import TaskGroup
 
 from pool.cluster.interface import Actor, Cluster
 from pool.errors import ConfigError, PoolClosed, PoolFailed, SizeUnreachable
@@ -78,18 +79,17 @@ class ResourcePoolManager(Supervisor[InfoT]):
         super().__init__(name, cluster, instance, policies or Policies())
         self._sources = tuple(notices)
         self._scaling = object()
+        self._outer: TaskGroup | None = None
+        self._close_limit_s = math.inf
 
     # -- opening and closing ------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._tasks is not None:
+        if self._outer is not None:
             raise PoolClosed(f"pool {self.name!r} was opened before; make a new one")
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._reconcile_forever)
-        self._tasks.start_soon(self._poll_forever)
-        for source in self._sources:
-            self._tasks.start_soon(self._notices.ask_forever, source, self._incarnations)
+        self._outer = anyio.create_task_group()
+        await self._outer.__aenter__()
+        await self._outer.start(self._run, self._sources)
         self.emit(EventKind.POOL_OPENED, instance=self.instance)
         return self
 
@@ -99,7 +99,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        assert self._tasks is not None
+        assert self._outer is not None
         # A cancellation belongs to the task group; the block's own error is to arrive as itself,
         # not in a group with the errors of tasks.
         is_cancelled = isinstance(error, anyio.get_cancelled_exc_class())
@@ -107,33 +107,38 @@ class ResourcePoolManager(Supervisor[InfoT]):
             # Work in flight is waited for only when the block ended well.
             await self._close(hurry=error is not None)
         finally:
-            self._tasks.cancel_scope.cancel()
+            self._stop.cancel()
             if not is_cancelled:
                 kind = error = traceback = None
-            handled = await self._tasks.__aexit__(kind, error, traceback)
+            handled = await self._outer.__aexit__(kind, error, traceback)
         return handled and is_cancelled
 
     async def _close(self, *, hurry: bool) -> None:
         """Drain every member; shielded, so that a cancellation cannot leave anything (INV-4)."""
-        now = anyio.current_time()
-        policy = self.policies.drain
-        limit_s = policy.timeout_s * (1 - policy.work_share if hurry else 1)
-        self._closing_by = now + limit_s
+        drain = self.policies.drain
+        limit_s = drain.timeout_s * (1 - drain.work_share if hurry else 1)
+        limit_s = min(limit_s, self._close_limit_s)
+        self._closing_by = anyio.current_time() + limit_s
         self._set_desired(0, "the pool closes")
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(limit_s + CLOSE_MARGIN_S):
-                await self._until(lambda: not self._slots)
-            for slot in list(self._slots.values()):
-                # Only a bug, or a cluster that does not answer, can bring us here.
-                if slot.incarnation is not None:
-                    self.emit(EventKind.LEFTOVER, slot.index, state=slot.incarnation.state)
-                    await put_down(self, slot.incarnation, self._descent("the pool closes"))
-            for left in await self._leftovers():
+            if self._tasks is not None:
+                with anyio.move_on_after(limit_s + CLOSE_MARGIN_S):
+                    await self._until(lambda: not self._slots)
+            # Only a bug, or a cluster that does not answer, leaves any to be put down here.
+            async with anyio.create_task_group() as tasks:
+                for member in self._incarnations():
+                    way = self._descent("the pool closes")
+                    tasks.start_soon(put_down, self, member, way)
+            for left in await self.find_leftovers():
                 self.emit(EventKind.LEFTOVER, what=left)
         self.emit(EventKind.POOL_CLOSED)
 
-    async def _leftovers(self) -> list[str]:
-        """Ask the cluster until nothing of this pool is left there, or the patience ends."""
+    async def find_leftovers(self) -> list[str]:
+        """Ask the cluster until nothing of this pool is left there, or the patience ends.
+
+        Returns:
+            What is left, in words.
+        """
         left: list[str] = []
         with anyio.move_on_after(VERIFY_S):
             while True:
@@ -142,6 +147,10 @@ class ResourcePoolManager(Supervisor[InfoT]):
                     break
                 await anyio.sleep(VERIFY_AGAIN_S)
         return left
+
+    def limit_close(self, budget_s: float) -> None:
+        """Let closing take no longer than this: what the level above has left for it."""
+        self._close_limit_s = budget_s
 
     # -- what users ask for -------------------------------------------------------------------
 
@@ -176,9 +185,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
         sizes = await self.check_size(sizes)
         target = sizes[-1]
         ticket = self._scaling = object()
-        self._failed = None
-        for slot in self._slots.values():
-            slot.given_up = None
+        self._start_afresh()
         self._set_desired(target, f"scale({size})")
         with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
             await self._until(
@@ -319,7 +326,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
 
     def _check_open(self) -> None:
         if self._tasks is None or self._closing_by is not None:
-            how = "is closed" if self._tasks else "was not opened"
+            how = "is closed" if self._outer else "was not opened"
             raise PoolClosed(f"pool {self.name!r} {how}; use it inside `async with ... as pool:`")
 
     def _ready(self) -> int:

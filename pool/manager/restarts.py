@@ -68,6 +68,10 @@ class Restarts:
             self._emit(EventKind.RESTART_PLANNED, slot, in_s=in_s, reason=answer.reason)
         return answer
 
+    def forget(self) -> None:
+        """Start with a clean record."""
+        self.failures = ()
+
     def last_of(self, slot: int) -> Failure | None:
         """Return the slot's last failure that is remembered."""
         return next((f for f in reversed(self.failures) if f.slot == slot), None)

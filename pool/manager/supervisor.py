@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from pool.cluster.interface import Cluster, Death, Fault, Identity, News
 from pool.errors import PoolFailed
@@ -28,6 +28,7 @@ from pool.manager.policies import Policies
 from pool.manager.portrait import reason_of
 from pool.manager.pulse import Pulse
 from pool.manager.restarts import Restarts
+from pool.notices.source import ClusterNoticeSource
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.reconcile import Action, Goal, Plan, Role, Verb, reconcile
@@ -58,6 +59,7 @@ class Supervisor(Hooks[InfoT]):
         self._plan = Plan()
         self._reports: deque[MemberReport] = deque(maxlen=REPORTS_KEPT)
         self._tasks: TaskGroup | None = None
+        self._stop = anyio.CancelScope(shield=True)
         self._closing_by: float | None = None
         self._woken = anyio.Event()
         self._changed = anyio.Event()
@@ -65,6 +67,31 @@ class Supervisor(Hooks[InfoT]):
         self._pulse = Pulse(policies.health)
         self._restarts = Restarts(policies.restart, name, self.emit)
         self._notices = NoticeBoard(cluster, self.emit, self._wake)
+
+    async def _run(
+        self,
+        sources: Sequence[ClusterNoticeSource],
+        *,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run all the pool's tasks until `_stop` is cancelled.
+
+        Shielded: whoever cancels the block that holds the pool must not take away the loop that
+        drains it (INV-4).
+        """
+        try:
+            with self._stop:
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._reconcile_forever)
+                    self._tasks.start_soon(self._poll_forever)
+                    for source in sources:
+                        self._tasks.start_soon(
+                            self._notices.ask_forever, source, self._incarnations
+                        )
+                    task_status.started()
+        finally:
+            self._tasks = None
+            self._tell_changed()
 
     # -- events -------------------------------------------------------------------------------
 
@@ -150,8 +177,9 @@ class Supervisor(Hooks[InfoT]):
             case Verb.DRAIN:
                 assert member is not None
                 self._advance(member, State.DRAINING, action.reason)
+                member.drain = anyio.CancelScope()
                 way = self._descent(action.reason, action.deadline)
-                tasks.start_soon(self._drain, slot, member, way)
+                tasks.start_soon(self._drain, slot, member, way, member.drain)
             case Verb.RESTORE:
                 assert member is not None
                 if member.drain is not None:
@@ -229,6 +257,14 @@ class Supervisor(Hooks[InfoT]):
             if news.fault is not None:
                 self._note_fault(member, news.fault)
 
+    def _start_afresh(self) -> None:
+        """Forget that the pool gave up, and the failures that made it do so."""
+        if self._failed is not None:
+            self._failed = None
+            self._restarts.forget()
+        for slot in self._slots.values():
+            slot.given_up = None
+
     def _note_fault(self, member: Incarnation[InfoT], fault: Fault) -> None:
         """Write down why a member failed, and plan its restart. The first fault counts."""
         slot = self._slots.get(member.identity.slot)
@@ -252,13 +288,14 @@ class Supervisor(Hooks[InfoT]):
         for slot in self._slots.values():
             slot.given_up = answer.reason
 
-    async def _drain(self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
-        with anyio.CancelScope() as member.drain:
+    async def _drain(
+        self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent, scope: anyio.CancelScope
+    ) -> None:
+        with scope:
             await let_work_end(self, member, way)
-        if member.drain.cancel_called or member.state is not State.DRAINING:
-            return
-        self._advance(member, State.STOPPING, way.reason)
-        await self._put_down(slot, member, way)
+        if not scope.cancel_called:
+            self._advance(member, State.STOPPING, way.reason)
+            await self._put_down(slot, member, way)
 
     async def _restore(self, member: Incarnation[InfoT]) -> None:
         assert member.actor is not None

@@ -39,7 +39,7 @@ from pool.planning.topology import Node, NodeSelector, Topology
 EXACT_BUNDLES: Final = 24
 EXACT_NODES: Final = 24
 EXACT_STEPS: Final = 10_000
-"""The bounds of the exact search; it takes well under 0.2 s."""
+"""The bounds of the exact search. At worst it takes about 0.2 s, and a call makes two."""
 
 ACCELERATORS: Final = frozenset({"GPU", "TPU", "NPU", "HPU", "neuron_cores"})
 """Resources that make a node worth keeping whole, even for requests that do not use them."""

@@ -185,11 +185,7 @@ class _Draft:
         self.slots = {slot.index: slot for slot in slots}
         self.role = {slot.index: slot.role for slot in slots}
         self.rank = {slot.index: slot.rank for slot in slots}
-        self.replacement_of = {
-            slot.replaces: slot.index
-            for slot in slots
-            if slot.role is Role.REPLACEMENT and slot.replaces is not None
-        }
+        self.replacement_of: dict[int, int] = {}
         self.actions: list[Action] = []
         self.waiting: dict[int, str] = {}
         self.wake_at = math.inf
@@ -222,18 +218,23 @@ class _Draft:
     # -- roles and ranks ----------------------------------------------------------------------
 
     def _settle_replacements(self) -> None:
-        for original_index, index in sorted(self.replacement_of.items()):
+        for index in sorted(i for i, role in self.role.items() if role is Role.REPLACEMENT):
             replacement = self.slots[index]
-            original = self.slots.get(original_index)
-            if original is None or self.role[original_index] is not Role.HOLDER:
-                self._retire(index, f"slot {original_index} is not to be replaced any more")
+            replaced = replacement.replaces
+            original = None if replaced is None else self.slots.get(replaced)
+            if original is None or self.role[original.index] is not Role.HOLDER:
+                self._retire(index, f"slot {replaced} is not to be replaced any more")
+            elif original.index in self.replacement_of:
+                self._retire(index, f"slot {replaced} has a replacement already")
             elif replacement.state is not None and replacement.state.is_serving:
-                self._hand_over(original_index, index, "its replacement is ready")
+                self._hand_over(original.index, index, "its replacement is ready")
             elif original.state is None or original.state is State.STOPPING or original.fault:
                 # Somebody is already on the way; starting a second one would take longer.
-                self._hand_over(original_index, index, "it is gone; its replacement is coming")
+                self._hand_over(original.index, index, "it is gone; its replacement is coming")
             elif original.leave_by is None:
-                self._retire(index, f"the notice for slot {original_index} was withdrawn")
+                self._retire(index, f"the notice for slot {replaced} was withdrawn")
+            else:
+                self.replacement_of[original.index] = index
 
     def _hand_over(self, original: int, replacement: int, reason: str) -> None:
         rank = self.rank[original]
@@ -248,8 +249,8 @@ class _Draft:
         candidates = [self._candidate(self.slots[index]) for index in holders]
         for index, reason in choose_victims(candidates, surplus):
             self._retire(index, f"the pool shrinks to {self.goal.desired}: {reason}")
-            replacement = self.replacement_of.get(index)
-            if replacement is not None and self.role[replacement] is Role.REPLACEMENT:
+            replacement = self.replacement_of.pop(index, None)
+            if replacement is not None:
                 self._retire(replacement, f"slot {index} is not to be replaced any more")
 
     def _candidate(self, slot: SlotView) -> Candidate:
@@ -343,8 +344,6 @@ class _Draft:
             assert slot.leave_by is not None
             latest = slot.leave_by - self.goal.ladder_s
             replacement = self.replacement_of.get(slot.index)
-            if replacement is not None and self.role[replacement] is not Role.REPLACEMENT:
-                replacement = None
             if latest <= self.now or (latest == math.inf and not self.goal.surge):
                 if replacement is not None:
                     self._hand_over(slot.index, replacement, "its node leaves before that is ready")

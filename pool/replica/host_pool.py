@@ -89,6 +89,10 @@ class HostPool(ResourcePoolManager[HostInfo]):
     async def release(self, reservation: Reservation) -> None:
         """Leave the group alone: it is the replica's, and its owner removes it."""
 
+    async def find_leftovers(self) -> list[str]:
+        """Leave the asking to the pool of replicas, which asks for the whole tree at once."""
+        return []
+
     async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
         assert reservation is not None
         plan = self._host_plan

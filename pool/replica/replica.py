@@ -7,13 +7,14 @@ knows that from its own manager, so its owner's poll costs one call, however man
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import anyio
 
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import Actor, Fault, Identity, News, Reservation
-from pool.errors import MemberFailed, StartFailed
+from pool.errors import MemberFailed, SizeUnreachable, StartFailed
 from pool.host.info import ReplicaInfo
 from pool.planning.lifecycle import State
 from pool.planning.restart import Cause, Failure
@@ -72,21 +73,20 @@ class Replica:
         self, hosts: HostPool, context: Context, ready: asyncio.Future[ReplicaInfo]
     ) -> None:
         count = len(self._reservation.nodes)
-        await hosts.scale(count, timeout_s=None)
+        # Its failures, which are read below, say more than that there are none.
+        with contextlib.suppress(SizeUnreachable):
+            await hosts.scale(count, timeout_s=None)
         infos = [member.info for member in hosts.members(serving=True) if member.info is not None]
-        if hosts.failed is not None or len(infos) < count:
-            ready.set_exception(self._start_failure(hosts))
-        else:
+        if len(infos) == count:
             ready.set_result(ReplicaInfo(tuple(infos), context.node_id))
-
-    def _start_failure(self, hosts: HostPool) -> Exception:
-        first = hosts.failures[0]
-        detail = f"host {first.slot}: {first.detail}"
-        return StartFailed(self._identity.member, first.cause, detail)
+        else:
+            failure = hosts.failures[0]
+            ready.set_exception(
+                StartFailed(self._identity.member, failure.cause, _told(failure), failure.delay_s)
+            )
 
     def _fail(self, failure: Failure) -> None:
-        detail = f"host {failure.slot}: {failure.detail}"
-        self._bulletin.fail(Fault(failure.cause, detail))
+        self._bulletin.fail(Fault(failure.cause, _told(failure), failure.delay_s))
 
     async def check_health(self) -> None:
         """Say what this replica's own manager knows of its hosts.
@@ -133,10 +133,16 @@ class Replica:
 
     async def shutdown(self, budget_s: float) -> None:
         """Close the host pool: the same ladder, one level down, with less time."""
+        if self._hosts is not None:
+            self._hosts.limit_close(budget_s)
         self._close.set()
         if self._running is not None:
             with anyio.fail_after(budget_s):
                 await asyncio.wait([self._running])
+
+
+def _told(failure: Failure) -> str:
+    return f"host {failure.slot}: {failure.detail}"
 
 
 async def _call(

@@ -90,8 +90,11 @@ def test_unequal_bundles_of_one_request_share_no_node_and_keep_their_order() -> 
     result = pack([Request("a", UNEQUAL)], gpu_nodes(4, 4))
     assert isinstance(result, Fits)
     assert result.assignment == {"a": ("n1", "n0")}
-    # n0 holds both, and is the only one to hold either: the search must not share it.
-    assert isinstance(pack([Request("a", UNEQUAL), *sized(2)], gpu_nodes(6, 0)), Never)
+    # 3 + 1 on n1 and 2 on n0 would do, were it not that the 1 must be on another node.
+    gang = BundlePlan((Resources({"GPU": 3}), Resources({"GPU": 1})), "STRICT_SPREAD", ANY_NODE, "")
+    result = pack([Request("a", gang), *sized(2)], gpu_nodes(2, 4))
+    assert isinstance(result, Never)
+    assert result.reason.startswith("every way to place them was tried")
     small = Resources({"GPU": 1, "CPU": 3})
     plan = BundlePlan((Resources({"GPU": 2}), small), "STRICT_SPREAD", ANY_NODE, "")
     tight = Topology((node("n0", 3, cpus=3), node("n1", 2, cpus=2)))
@@ -145,6 +148,11 @@ def test_what_does_not_fit_alone_is_never_and_named() -> None:
     assert isinstance(result, Never)
     assert result.reason == (
         "a: needs 1 node with 8 GPU on nodes with not the head; none of 2 nodes can hold that, "
+        "the closest is short of 1 GPU"
+    )
+    result = pack([Request("a", UNEQUAL)], gpu_nodes(1, 1))
+    assert result.reason == (
+        "a: needs 2 nodes (1 with 1 GPU; 1 with 2 GPU); none of 2 nodes can hold 2 GPU, "
         "the closest is short of 1 GPU"
     )
     assert "none of 0 nodes" in pack([big], Topology(())).reason

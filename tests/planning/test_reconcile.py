@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pool.errors import ConfigError
+from pool.planning.lifecycle import State
+from pool.planning.reconcile import Goal, Plan, Role, SlotView, Verb, reconcile
+from tests.planning.strategies_reconcile import NOW, apply, goals, let_time_pass, pools
+
+
+def ready(count: int, **changes: object) -> list[SlotView]:
+    slots = [SlotView(index=i, rank=i, state=State.READY) for i in range(count)]
+    return [replace(slots[0], **changes), *slots[1:]] if changes else slots  # type: ignore[arg-type]
+
+
+def verbs(plan: Plan) -> list[tuple[Verb, int]]:
+    return [(action.verb, action.slot) for action in plan.actions]
+
+
+# -- safety: something bad never happens -------------------------------------------------------
+
+
+@given(pools(), goals)
+def test_a_start_never_brings_the_live_above_desired_and_surge(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """INV-2."""
+    live = sum(slot.state is not None for slot in slots)
+    starts = sum(action.verb is Verb.START for action in reconcile(slots, goal, NOW).actions)
+    assert not starts or live + starts <= goal.desired + goal.surge
+
+
+@given(pools(), goals)
+def test_a_plan_can_be_carried_out_and_opens_and_starts_nothing_twice(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """INV-1: the model asserts it at every action."""
+    apply(slots, reconcile(slots, goal, NOW))
+
+
+@given(pools(), goals)
+def test_ranks_are_unique_after_every_plan(slots: list[SlotView], goal: Goal) -> None:
+    after = apply(slots, reconcile(slots, goal, NOW))
+    ranks = sorted(
+        slot.rank for slot in after if slot.role is Role.HOLDER and slot.rank is not None
+    )
+    assert ranks == list(range(goal.desired))
+
+
+@given(pools(), goals)
+def test_a_healthy_holder_without_a_notice_is_left_alone_unless_the_pool_shrinks(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """INV-3."""
+    holders = [slot for slot in slots if slot.role is Role.HOLDER]
+    if len(holders) > goal.desired:
+        return
+    well = {
+        slot.index
+        for slot in holders
+        if slot.state is State.READY and slot.fault is None and slot.leave_by is None
+    }
+    for action in reconcile(slots, goal, NOW).actions:
+        if action.slot in well:
+            assert action.verb is Verb.RANK, action
+
+
+@given(pools(), goals)
+def test_a_member_whose_ladder_would_end_late_is_drained_now(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """INV-7."""
+    draining = {a.slot for a in reconcile(slots, goal, NOW).actions if a.verb is Verb.DRAIN}
+    for slot in slots:
+        if slot.fault is None and slot.state in (State.READY, State.SUSPECT):
+            late = slot.leave_by is not None and slot.leave_by - goal.ladder_s <= NOW
+            assert slot.index in draining or not late
+
+
+@given(pools(), goals)
+def test_every_action_and_every_wait_has_its_reason(slots: list[SlotView], goal: Goal) -> None:
+    """Row N5."""
+    plan = reconcile(slots, goal, NOW)
+    assert all(action.reason for action in plan.actions)
+    assert all(plan.waiting.values())
+
+
+@given(pools(), goals, st.randoms(use_true_random=False))
+def test_the_order_in_which_slots_are_seen_changes_nothing_that_matters(
+    slots: list[SlotView], goal: Goal, random: st.DataObject
+) -> None:
+    mixed = list(slots)
+    random.shuffle(mixed)  # type: ignore[attr-defined]
+    plain, other = reconcile(slots, goal, NOW), reconcile(mixed, goal, NOW)
+    assert sorted(verbs(plain)) == sorted(verbs(other))
+
+
+# -- progress: it finishes ---------------------------------------------------------------------
+
+
+@given(pools(), goals)
+def test_with_faults_off_a_pool_reaches_its_size_and_then_plans_nothing(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """INV-5, in at most six rounds per slot: drain, stop, close, start, get ready, take a rank."""
+    slots = [replace(slot, given_up=None) for slot in slots]
+    now = NOW
+    for _ in range(6 * (len(slots) + goal.desired + 1)):
+        plan = reconcile(slots, goal, now)
+        if plan.is_settled:
+            break
+        slots = let_time_pass(apply(slots, plan))
+        # Time passes: back-offs end, and those who must leave by a deadline have to.
+        now += 1000.0
+        slots = [
+            replace(slot, leave_by=now) if slot.leave_by == math.inf else slot for slot in slots
+        ]
+    assert reconcile(slots, goal, now) == Plan()
+    assert sorted((slot.rank, slot.state) for slot in slots) == [
+        (rank, State.READY) for rank in range(goal.desired)
+    ]
+
+
+# -- the sequences that matter, step by step -----------------------------------------------------
+
+
+def test_a_new_pool_opens_and_starts_every_slot_at_once() -> None:
+    plan = reconcile([], Goal(desired=3), NOW)
+    assert sorted(verbs(plan)) == sorted((v, i) for v in (Verb.OPEN, Verb.START) for i in range(3))
+
+
+def test_a_settled_pool_plans_nothing() -> None:
+    assert reconcile(ready(3), Goal(desired=3), NOW) == Plan()
+
+
+def test_a_fault_stops_that_member_and_nobody_else() -> None:
+    assert verbs(reconcile(ready(3, fault="died"), Goal(desired=3), NOW)) == [(Verb.STOP, 0)]
+
+
+def test_a_slot_backs_off_before_it_is_filled_again() -> None:
+    slots = ready(2, state=None, not_before=NOW + 3)
+    plan = reconcile(slots, Goal(desired=2), NOW)
+    assert (plan.actions, plan.wake_at) == ((), NOW + 3)
+    assert verbs(reconcile(slots, Goal(desired=2), NOW + 3)) == [(Verb.START, 0)]
+
+
+def test_a_notice_brings_the_replacement_first_and_then_hands_the_rank_over() -> None:
+    """Row P10."""
+    goal = Goal(desired=2, surge=1, ladder_s=30)
+    slots = ready(2, leave_by=NOW + 100)
+    plan = reconcile(slots, goal, NOW)
+    assert verbs(plan) == [(Verb.OPEN, 2), (Verb.START, 2)]
+    assert plan.wake_at == NOW + 70
+    slots = apply(slots, plan)
+    assert reconcile(slots, goal, NOW).actions == ()
+    slots = [replace(slot, state=State.READY) for slot in slots]
+    plan = reconcile(slots, goal, NOW)
+    assert verbs(plan) == [(Verb.RETIRE, 0), (Verb.RANK, 2), (Verb.DRAIN, 0)]
+    assert plan.actions[-1].deadline == NOW + 100
+    assert plan.actions[1].rank == 0
+
+
+def test_a_notice_whose_time_is_up_is_answered_without_waiting_for_the_replacement() -> None:
+    goal = Goal(desired=2, surge=1, ladder_s=30)
+    slots = apply(ready(2, leave_by=NOW + 100), reconcile(ready(2, leave_by=NOW + 100), goal, NOW))
+    plan = reconcile(slots, goal, NOW + 70)
+    assert verbs(plan) == [(Verb.RETIRE, 0), (Verb.RANK, 2), (Verb.DRAIN, 0)]
+
+
+def test_a_withdrawn_notice_retires_the_replacement_and_keeps_the_member() -> None:
+    goal = Goal(desired=2, surge=1)
+    slots = apply(ready(2, leave_by=NOW + 100), reconcile(ready(2, leave_by=NOW + 100), goal, NOW))
+    slots = [replace(slot, leave_by=None) for slot in slots]
+    assert verbs(reconcile(slots, goal, NOW)) == [(Verb.RETIRE, 2), (Verb.STOP, 2)]
+
+
+def test_a_draining_member_is_restored_when_its_notice_is_withdrawn() -> None:
+    slots = ready(2, state=State.DRAINING)
+    assert verbs(reconcile(slots, Goal(desired=2), NOW)) == [(Verb.RESTORE, 0)]
+
+
+def test_the_nearest_deadline_gets_the_only_replacement() -> None:
+    slots = [replace(slot, leave_by=NOW + 900 - 100 * slot.index) for slot in ready(3)]
+    plan = reconcile(slots, Goal(desired=3, surge=1), NOW)
+    assert verbs(plan) == [(Verb.OPEN, 3), (Verb.START, 3)]
+    assert plan.actions[0].replaces == 2
+
+
+def test_without_surge_a_member_leaves_at_the_latest_and_is_restarted_in_place() -> None:
+    goal = Goal(desired=1, surge=0, ladder_s=30)
+    slots = ready(1, leave_by=NOW + 100)
+    assert reconcile(slots, goal, NOW).wake_at == NOW + 70
+    assert verbs(reconcile(slots, goal, NOW + 70)) == [(Verb.DRAIN, 0)]
+
+
+def test_a_lost_member_hands_over_to_the_replacement_that_is_already_coming() -> None:
+    goal = Goal(desired=1, surge=1)
+    slots = apply(ready(1, leave_by=NOW + 500), reconcile(ready(1, leave_by=NOW + 500), goal, NOW))
+    slots = [replace(slots[0], state=None, leave_by=None), *slots[1:]]
+    assert verbs(reconcile(slots, goal, NOW)) == [
+        (Verb.RETIRE, 0),
+        (Verb.RANK, 1),
+        (Verb.CLOSE, 0),
+    ]
+
+
+def test_a_replacement_ends_when_the_one_it_replaces_is_not_needed_any_more() -> None:
+    slots = apply(
+        ready(1, leave_by=NOW + 500),
+        reconcile(ready(1, leave_by=NOW + 500), Goal(desired=1), NOW),
+    )
+    after = reconcile(slots, Goal(desired=0), NOW)
+    assert sorted(verbs(after)) == sorted(
+        [(Verb.RETIRE, 0), (Verb.RETIRE, 1), (Verb.DRAIN, 0), (Verb.STOP, 1)]
+    )
+
+
+def test_a_member_that_is_still_coming_to_a_leaving_node_is_stopped() -> None:
+    slots = ready(1, state=State.STARTING, leave_by=NOW + 500)
+    assert verbs(reconcile(slots, Goal(desired=1), NOW)) == [(Verb.STOP, 0)]
+
+
+def test_shrinking_takes_the_unhealthy_first_and_closes_the_gap_in_the_ranks() -> None:
+    """Row E5."""
+    slots = ready(3, state=State.SUSPECT)
+    plan = reconcile(slots, Goal(desired=2), NOW)
+    assert verbs(plan) == [(Verb.RETIRE, 0), (Verb.RANK, 2), (Verb.DRAIN, 0)]
+    assert plan.actions[1].rank == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("desired", -1), ("desired", True), ("surge", 1.5), ("ladder_s", -1.0)]
+)
+def test_a_goal_that_cannot_be_is_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Goal(**{"desired": 1, field: value})  # type: ignore[arg-type]
+    assert caught.value.field == field
