@@ -9,6 +9,7 @@ what made others write the same class twice: an actor class cannot be inherited 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -55,8 +56,12 @@ class Body(Protocol):
     async def restore(self) -> None:
         """Take work again: the drain was called off."""
 
-    async def shutdown(self, budget_s: float) -> None:
-        """Put everything down that the body started, within `budget_s` seconds."""
+    async def shutdown(self, budget_s: float) -> Sequence[str]:
+        """Put everything down that the body started, within `budget_s` seconds.
+
+        Returns:
+            What went wrong on the way, in sentences; nothing, for a clean end.
+        """
 
 
 class Bulletin:

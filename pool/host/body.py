@@ -104,7 +104,7 @@ class HostBody:
     async def restore(self) -> None:
         self._admits = True
 
-    async def shutdown(self, budget_s: float) -> None:
+    async def shutdown(self, budget_s: float) -> Sequence[str]:
         self._admits = False
         for task in self._asking:
             task.cancel()
@@ -113,6 +113,7 @@ class HostBody:
                 await _finish(self._host.shutdown())
         finally:
             self._ports.close()
+        return ()
 
     # -- what drivers call ----------------------------------------------------------------------
 

@@ -76,9 +76,10 @@ class Hooks(ABC, Generic[InfoT]):
         """Let a draining member take work again."""
         await self.cluster.call(actor, "restore", timeout_s=RESTORE_TIMEOUT_S)
 
-    async def shutdown_member(self, actor: Actor, budget_s: float) -> None:
-        """Let the member put down what it started."""
-        await self.cluster.call(actor, "shutdown", budget_s, timeout_s=budget_s)
+    async def shutdown_member(self, actor: Actor, budget_s: float) -> Sequence[str]:
+        """Let the member put down what it started, and return what went wrong, in sentences."""
+        troubles = await self.cluster.call(actor, "shutdown", budget_s, timeout_s=budget_s)
+        return troubles or ()
 
     def kill_member(self, actor: Actor, info: InfoT | None) -> None:
         """Initiate the end of the member's actor, and of all that it is known to have started."""

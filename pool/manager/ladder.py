@@ -25,14 +25,16 @@ class MemberReport:
 
     Args:
         member: Its id.
+        slot: The index of its slot.
         reason: Why it had to leave.
-        rung: How far it had to go: `hook` when it ended in good order, `kill` when it had to be
-            killed, `gone` when it was dead or had never lived.
+        rung: How far it had to go: `hook` when it, and all it held, ended in good order; `kill` when
+            something had to be killed; `gone` when it was dead or had never lived.
         took_s: Seconds from the first rung to nothing left.
         troubles: What went wrong on the way, a sentence each; empty for a clean end.
     """
 
     member: str
+    slot: int
     reason: str
     rung: str
     took_s: float
@@ -51,7 +53,11 @@ class Descent:
 
     @classmethod
     def begin(cls, reason: str, policy: DrainPolicy, deadline: float | None) -> Descent:
-        """Begin a way down now, that ends at `deadline` or when the policy says."""
+        """Begin a way down now, that ends at `deadline` or when the policy says.
+
+        NB: its last rungs, kill and release, have floors of their own (`LEAST_KILL_S`,
+        `LEAST_RELEASE_S`) and may end after the deadline: a leak would be worse (INV-4, INV-7).
+        """
         now = anyio.current_time()
         budget_s = math.inf if deadline is None else deadline - now
         return cls(reason, split_deadline(policy, budget_s), now)
@@ -102,6 +108,7 @@ async def put_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent
         await _release(hooks, member, way)
     return MemberReport(
         member=member.identity.member,
+        slot=member.identity.slot,
         reason=way.reason,
         rung=way.rung,
         took_s=anyio.current_time() - way.began,
@@ -111,14 +118,15 @@ async def put_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent
 
 async def _shut_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
     """Run the hook, if there is somebody to run it and time for it."""
-    budget_s = way.left_s(Rung.TERM)
+    budget_s = max(way.left_s(Rung.HOOK), way.left_s(Rung.TERM))
     if member.dead.is_set() or member.fault is not None or member.info is None or not budget_s:
         return
     assert member.actor is not None
     try:
         with anyio.fail_after(budget_s):
-            await hooks.shutdown_member(member.actor, child_budget(budget_s))
-        way.rung = "hook"
+            troubles = await hooks.shutdown_member(member.actor, child_budget(budget_s))
+        way.troubles.extend(troubles)
+        way.rung = "kill" if troubles else "hook"
     except MemberLost as error:
         way.troubles.append(f"it died in its shutdown hook: {error.detail}")
     except TimeoutError:

@@ -13,6 +13,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -115,9 +116,9 @@ class ResourcePoolManager(Supervisor[InfoT]):
 
     async def _close(self, *, hurry: bool) -> None:
         """Drain every member; shielded, so that a cancellation cannot leave anything (INV-4)."""
-        drain = self.policies.drain
-        limit_s = drain.timeout_s * (1 - drain.work_share if hurry else 1)
-        limit_s = min(limit_s, self._close_limit_s)
+        if hurry or self._close_limit_s < math.inf:
+            self._drain_policy = replace(self._drain_policy, work_share=0)
+        limit_s = min(self._drain_policy.timeout_s, self._close_limit_s)
         self._closing_by = anyio.current_time() + limit_s
         self._set_desired(0, "the pool closes")
         with anyio.CancelScope(shield=True):
@@ -149,7 +150,10 @@ class ResourcePoolManager(Supervisor[InfoT]):
         return left
 
     def limit_close(self, budget_s: float) -> None:
-        """Let closing take no longer than this: what the level above has left for it."""
+        """Let closing take no longer than what the level above has left for it.
+
+        Work in flight is not waited for then: the level above has done so before it closes.
+        """
         self._close_limit_s = budget_s
 
     # -- what users ask for -------------------------------------------------------------------

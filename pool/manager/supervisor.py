@@ -61,6 +61,7 @@ class Supervisor(Hooks[InfoT]):
         self._tasks: TaskGroup | None = None
         self._stop = anyio.CancelScope(shield=True)
         self._closing_by: float | None = None
+        self._drain_policy = policies.drain
         self._woken = anyio.Event()
         self._changed = anyio.Event()
         self._listeners: dict[Callable[[], object], None] = {}
@@ -322,7 +323,7 @@ class Supervisor(Hooks[InfoT]):
 
     def _descent(self, reason: str, deadline: float | None = None) -> Descent:
         ends = [at for at in (deadline, self._closing_by) if at is not None]
-        return Descent.begin(reason, self.policies.drain, min(ends, default=None))
+        return Descent.begin(reason, self._drain_policy, min(ends, default=None))
 
     def _advance(self, member: Incarnation[InfoT], state: State, reason: str) -> None:
         member.life.advance(state, reason, anyio.current_time())

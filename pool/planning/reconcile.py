@@ -162,18 +162,17 @@ def reconcile(slots: Sequence[SlotView], goal: Goal, now: float) -> Plan:
     ranks = set()
     unsettled = []
     for slot in slots:
-        if (
-            slot.state is State.READY
-            and slot.role is Role.HOLDER
-            and slot.leave_by is None
-            and slot.fault is None
-        ):
+        if slot.role is Role.HOLDER and _is_well(slot):
             ranks.add(slot.rank)
         else:
             unsettled.append(slot)
     if not unsettled and len(slots) == goal.desired and ranks.issuperset(range(goal.desired)):
         return Plan()
     return _Draft(slots, goal, now).plan()
+
+
+def _is_well(slot: SlotView) -> bool:
+    return slot.state is State.READY and slot.leave_by is None and slot.fault is None
 
 
 class _Draft:
@@ -197,7 +196,7 @@ class _Draft:
         self._rank_and_grow()
         leaving = []
         for slot in self.slots.values():
-            if slot.state is State.READY and slot.fault is None and slot.leave_by is None:
+            if _is_well(slot):
                 if self.role[slot.index] is Role.RETIRING:
                     self._drain(slot, "the pool does not need it any more")
             elif slot.fault is not None and slot.state is not None:
@@ -226,6 +225,9 @@ class _Draft:
                 self._retire(index, f"slot {replaced} is not to be replaced any more")
             elif original.index in self.replacement_of:
                 self._retire(index, f"slot {replaced} has a replacement already")
+            elif _is_well(original):
+                # Also when the replacement is ready: work is at the one that has been serving.
+                self._retire(index, f"the notice for slot {replaced} was withdrawn")
             elif replacement.state is not None and replacement.state.is_serving:
                 self._hand_over(original.index, index, "its replacement is ready")
             elif original.state is None or original.state is State.STOPPING or original.fault:
@@ -247,7 +249,7 @@ class _Draft:
         if surplus <= 0:
             return
         candidates = [self._candidate(self.slots[index]) for index in holders]
-        for index, reason in choose_victims(candidates, surplus):
+        for index, reason in choose_victims(candidates, surplus, least_busy=True):
             self._retire(index, f"the pool shrinks to {self.goal.desired}: {reason}")
             replacement = self.replacement_of.pop(index, None)
             if replacement is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 
 import anyio
 
@@ -16,6 +17,7 @@ from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import Actor, Fault, Identity, News, Reservation
 from pool.errors import MemberFailed, SizeUnreachable, StartFailed
 from pool.host.info import ReplicaInfo
+from pool.planning.drain import child_budget
 from pool.planning.lifecycle import State
 from pool.planning.restart import Cause, Failure
 from pool.replica.host_pool import HostPlan, HostPool
@@ -131,14 +133,24 @@ class Replica:
             for actor in hosts.handles():
                 tasks.start_soon(_call, hosts, actor, method, args, budget_s)
 
-    async def shutdown(self, budget_s: float) -> None:
-        """Close the host pool: the same ladder, one level down, with less time."""
-        if self._hosts is not None:
-            self._hosts.limit_close(budget_s)
+    async def shutdown(self, budget_s: float) -> Sequence[str]:
+        """Close the host pool: the same ladder, one level down, with less time.
+
+        Returns:
+            What went wrong with which host.
+        """
+        hosts, running = self._hosts, self._running
+        if hosts is None or running is None:
+            return ()
+        hosts.limit_close(child_budget(budget_s))
         self._close.set()
-        if self._running is not None:
-            with anyio.fail_after(budget_s):
-                await asyncio.wait([self._running])
+        with anyio.fail_after(budget_s):
+            await asyncio.wait([running])
+        return [
+            f"host {report.slot}: {trouble}"
+            for report in hosts.reports
+            for trouble in report.troubles
+        ]
 
 
 def _told(failure: Failure) -> str:

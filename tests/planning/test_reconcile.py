@@ -179,6 +179,11 @@ def test_a_withdrawn_notice_retires_the_replacement_and_keeps_the_member() -> No
     assert verbs(reconcile(slots, goal, NOW)) == [(Verb.RETIRE, 2), (Verb.STOP, 2)]
 
 
+def test_a_withdrawn_notice_keeps_the_member_even_when_its_replacement_is_ready() -> None:
+    slots = [*ready(1), SlotView(index=1, role=Role.REPLACEMENT, replaces=0, state=State.READY)]
+    assert verbs(reconcile(slots, Goal(desired=1), NOW)) == [(Verb.RETIRE, 1), (Verb.DRAIN, 1)]
+
+
 def test_a_draining_member_is_restored_when_its_notice_is_withdrawn() -> None:
     slots = ready(2, state=State.DRAINING)
     assert verbs(reconcile(slots, Goal(desired=2), NOW)) == [(Verb.RESTORE, 0)]
