@@ -2,6 +2,9 @@
 
 One task holds each call in flight. A call whose member died, or was drained before it began, goes
 back to the head of the queue and is made on another; its item is yielded once, whoever answered.
+An item that has lost a member is tried again alone, so that one that kills whoever takes it is found
+out, and those that were beside it are not blamed.
+
 Input is read only as far as there are calls in flight and results waiting for their turn, so that
 memory stays bounded whatever the input's length.
 
@@ -102,8 +105,14 @@ class Dispatch:
         self._errors = errors
         self._attempts = attempts
         self._again: list[tuple[int, Any]] = []
+        self._suspects: list[tuple[int, Any]] = []
         self._lost: Tally[int] = Tally()
         self._busy: Tally[str] = Tally()
+        # Actors not to be used: dead ones, long before the pool may know; those that refuse work,
+        # until the pool has changed; and those that are kept for a suspect item.
+        self._dead: set[str] = set()
+        self._refusing: set[str] = set()
+        self._alone: set[str] = set()
         self._results: dict[int, Any] = {}
         self._next = 0
         self._handed_out = 0
@@ -158,19 +167,33 @@ class Dispatch:
         if not targets and self._pool.failed is not None:
             self._finish(self._next, _Raised(self._pool.failed))
             return False
+        unusable = self._dead | self._refusing | self._alone
+        usable = [target for target in targets if target.actor.id not in unusable]
+        usable.sort(key=lambda target: self._busy[target.actor.id])
+        # Whoever is to have a suspect item alone takes nothing else until it is idle.
+        kept, usable = usable[: len(self._suspects)], usable[len(self._suspects) :]
+        for target in kept:
+            if not self._busy[target.actor.id]:
+                self._alone.add(target.actor.id)
+                self._send(start_soon, target, *self._suspects.pop())
         try:
-            while (target := self._free(targets)) and (task := self._take(len(targets))):
-                self._busy[target.actor.id] += 1
-                start_soon(self._call, target, *task)
+            while (target := self._free(usable)) and (task := self._take(len(targets))):
+                self._send(start_soon, target, *task)
         except Exception as error:
             # The input itself raised: what was read before it still has its results.
             self._length = self._handed_out + 1
             self._finish(self._handed_out, _Raised(error))
         return True
 
-    def _free(self, targets: list[Target]) -> Target | None:
+    def _send(
+        self, start_soon: Callable[..., object], target: Target, number: int, item: Any
+    ) -> None:
+        self._busy[target.actor.id] += 1
+        start_soon(self._call, target, number, item)
+
+    def _free(self, usable: list[Target]) -> Target | None:
         """Return the least loaded target with room, or None."""
-        target = min(targets, key=lambda target: self._busy[target.actor.id], default=None)
+        target = min(usable, key=lambda target: self._busy[target.actor.id], default=None)
         if target is None or self._busy[target.actor.id] >= self._in_flight:
             return None
         return target
@@ -192,14 +215,17 @@ class Dispatch:
         return number, item
 
     async def _call(self, target: Target, number: int, item: Any) -> None:
+        actor = target.actor.id
         try:
             result = await call(self._pool.cluster, target, self._work, (item,))
         except NotAdmitted:
+            self._refusing.add(actor)
             self._again.append((number, item))
         except MemberLost as error:
+            self._dead.add(actor)
             self._lost[number] += 1
             if self._lost[number] < self._attempts:
-                self._again.append((number, item))
+                self._suspects.append((number, item))
             else:
                 error.add_note(f"item {number} has lost {self._lost[number]} members")
                 self._finish(number, error if self._errors == "return" else _Raised(error))
@@ -208,7 +234,8 @@ class Dispatch:
         else:
             self._finish(number, result)
         finally:
-            self._busy[target.actor.id] -= 1
+            self._busy[actor] -= 1
+            self._alone.discard(actor)
             self._room.set()
 
     def _finish(self, number: int, result: Any) -> None:
@@ -216,4 +243,5 @@ class Dispatch:
         self._ready.set()
 
     def _wake(self) -> None:
+        self._refusing.clear()
         self._room.set()

@@ -159,16 +159,19 @@ def reconcile(slots: Sequence[SlotView], goal: Goal, now: float) -> Plan:
         bring the number of live members above `desired + surge` (INV-2), and it names no slot
         but those that are not as they should be (INV-3).
     """
-    ranks = set()
+    ranks: set[int] = set()
     unsettled = []
     for slot in slots:
-        if slot.role is Role.HOLDER and _is_well(slot):
+        if slot.role is Role.HOLDER and slot.rank is not None and _is_well(slot):
             ranks.add(slot.rank)
         else:
             unsettled.append(slot)
-    if not unsettled and len(slots) == goal.desired and ranks.issuperset(range(goal.desired)):
+    settled = len(slots) - len(unsettled)
+    has_gaps = len(ranks) < settled or max(ranks, default=-1) >= goal.desired
+    if not unsettled and settled == goal.desired and not has_gaps:
         return Plan()
-    return _Draft(slots, goal, now).plan()
+    # With whole ranks, none of the settled slots can be concerned but by a smaller pool.
+    return _Draft(slots, slots if has_gaps else unsettled, ranks, goal, now).plan()
 
 
 def _is_well(slot: SlotView) -> bool:
@@ -178,30 +181,46 @@ def _is_well(slot: SlotView) -> bool:
 class _Draft:
     """Collect the actions of one plan, with the roles and ranks as they will be after them."""
 
-    def __init__(self, slots: Sequence[SlotView], goal: Goal, now: float) -> None:
+    def __init__(
+        self,
+        slots: Sequence[SlotView],
+        concerned: Sequence[SlotView],
+        ranks: set[int],
+        goal: Goal,
+        now: float,
+    ) -> None:
         self.goal = goal
         self.now = now
         self.slots = {slot.index: slot for slot in slots}
-        self.role = {slot.index: slot.role for slot in slots}
-        self.rank = {slot.index: slot.rank for slot in slots}
+        self.concerned = {slot.index: slot for slot in concerned}
+        # The ranks of those that are not concerned, and the roles and ranks that are given anew.
+        self.kept_ranks: set[int] = ranks if len(concerned) < len(slots) else set()
+        self.new_role: dict[int, Role] = {}
+        self.new_rank: dict[int, int | None] = {}
         self.replacement_of: dict[int, int] = {}
         self.actions: list[Action] = []
         self.waiting: dict[int, str] = {}
         self.wake_at = math.inf
         self.startable: list[tuple[float, int, str]] = []
 
+    def role(self, index: int) -> Role:
+        return self.new_role.get(index) or self.slots[index].role
+
+    def rank(self, index: int) -> int | None:
+        return self.new_rank[index] if index in self.new_rank else self.slots[index].rank
+
     def plan(self) -> Plan:
         self._settle_replacements()
         self._shrink()
         self._rank_and_grow()
         leaving = []
-        for slot in self.slots.values():
+        for slot in self.concerned.values():
             if _is_well(slot):
-                if self.role[slot.index] is Role.RETIRING:
+                if self.role(slot.index) is Role.RETIRING:
                     self._drain(slot, "the pool does not need it any more")
             elif slot.fault is not None and slot.state is not None:
                 self._stop(slot, slot.fault)
-            elif self.role[slot.index] is Role.RETIRING:
+            elif self.role(slot.index) is Role.RETIRING:
                 self._retire_further(slot)
             elif slot.state is None:
                 self._consider_start(slot)
@@ -217,11 +236,12 @@ class _Draft:
     # -- roles and ranks ----------------------------------------------------------------------
 
     def _settle_replacements(self) -> None:
-        for index in sorted(i for i, role in self.role.items() if role is Role.REPLACEMENT):
-            replacement = self.slots[index]
+        found = [slot for slot in self.concerned.values() if slot.role is Role.REPLACEMENT]
+        for replacement in sorted(found, key=lambda slot: slot.index):
+            index = replacement.index
             replaced = replacement.replaces
             original = None if replaced is None else self.slots.get(replaced)
-            if original is None or self.role[original.index] is not Role.HOLDER:
+            if original is None or self.role(original.index) is not Role.HOLDER:
                 self._retire(index, f"slot {replaced} is not to be replaced any more")
             elif original.index in self.replacement_of:
                 self._retire(index, f"slot {replaced} has a replacement already")
@@ -239,16 +259,23 @@ class _Draft:
                 self.replacement_of[original.index] = index
 
     def _hand_over(self, original: int, replacement: int, reason: str) -> None:
-        rank = self.rank[original]
+        rank = self.rank(original)
         self._retire(original, reason)
         self._give_rank(replacement, rank, f"it takes the place of slot {original}: {reason}")
 
     def _shrink(self) -> None:
-        holders = [index for index, role in self.role.items() if role is Role.HOLDER]
-        surplus = len(holders) - self.goal.desired
+        unconcerned = len(self.slots) - len(self.concerned)
+        holders = sum(self.role(index) is Role.HOLDER for index in self.concerned)
+        surplus = unconcerned + holders - self.goal.desired
         if surplus <= 0:
             return
-        candidates = [self._candidate(self.slots[index]) for index in holders]
+        # Anybody may have to go now, and the ranks of those who stay close up.
+        self.concerned, self.kept_ranks = self.slots, set()
+        candidates = [
+            self._candidate(slot)
+            for slot in self.slots.values()
+            if self.role(slot.index) is Role.HOLDER
+        ]
         for index, reason in choose_victims(candidates, surplus, least_busy=True):
             self._retire(index, f"the pool shrinks to {self.goal.desired}: {reason}")
             replacement = self.replacement_of.pop(index, None)
@@ -266,10 +293,10 @@ class _Draft:
 
     def _rank_and_grow(self) -> None:
         misplaced = []
-        free = set(range(self.goal.desired))
-        for index, role in self.role.items():
-            if role is Role.HOLDER:
-                rank = self.rank[index]
+        free = set(range(self.goal.desired)) - self.kept_ranks
+        for index in self.concerned:
+            if self.role(index) is Role.HOLDER:
+                rank = self.rank(index)
                 if rank in free:
                     free.remove(rank)
                 else:
@@ -294,13 +321,13 @@ class _Draft:
             index += 1
 
     def _retire(self, index: int, reason: str) -> None:
-        self.role[index] = Role.RETIRING
-        self.rank[index] = None
+        self.new_role[index] = Role.RETIRING
+        self.new_rank[index] = None
         self.actions.append(Action(verb=Verb.RETIRE, slot=index, reason=reason))
 
     def _give_rank(self, index: int, rank: int | None, reason: str) -> None:
-        self.role[index] = Role.HOLDER
-        self.rank[index] = rank
+        self.new_role[index] = Role.HOLDER
+        self.new_rank[index] = rank
         self.actions.append(Action(verb=Verb.RANK, slot=index, rank=rank, reason=reason))
 
     # -- members ------------------------------------------------------------------------------
@@ -324,7 +351,7 @@ class _Draft:
             self.wake_at = min(self.wake_at, slot.not_before)
         else:
             # Holders come before replacements; NB: a replacement may have been promoted above.
-            urgency = -math.inf if self.role[slot.index] is Role.HOLDER else 0.0
+            urgency = -math.inf if self.role(slot.index) is Role.HOLDER else 0.0
             self.startable.append((urgency, slot.index, "its slot has no member"))
 
     def _await(self, slot: SlotView) -> None:
@@ -339,7 +366,7 @@ class _Draft:
 
     def _leave(self, leaving: list[SlotView]) -> None:
         """Answer notices, nearest deadline first (INV-7)."""
-        replacements = sum(role is Role.REPLACEMENT for role in self.role.values())
+        replacements = sum(self.role(index) is Role.REPLACEMENT for index in self.concerned)
         unused = self._unused_indexes()
         opened = {action.slot for action in self.actions if action.verb is Verb.OPEN}
         for slot in sorted(leaving, key=lambda slot: (slot.leave_by, slot.index)):
@@ -364,10 +391,11 @@ class _Draft:
 
     def _start(self) -> None:
         """Start what may live: never more than desired + surge (INV-2)."""
-        live = sum(slot.state is not None for slot in self.slots.values())
+        idle = sum(slot.state is None for slot in self.concerned.values())
+        live = len(self.slots) - idle
         room = self.goal.desired + self.goal.surge - live
         for _, index, reason in sorted(self.startable):
-            if self.role.get(index) is Role.RETIRING:
+            if self.new_role.get(index) is Role.RETIRING:
                 continue
             if room > 0:
                 room -= 1

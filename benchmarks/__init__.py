@@ -1,0 +1,1 @@
+"""Measurements that questions of speed are decided by: medians and ratios from one run."""
