@@ -186,3 +186,27 @@ def with_file(count: Path) -> Any:
     with count.open("a") as file:
         file.write("x\n")
     return count.read_text().count("x")
+
+
+class Held(pool.NodeHost):
+    """Get ready only while a file is not there."""
+
+    def __init__(self, held: Path) -> None:
+        self.held = held
+
+    async def start(self) -> None:
+        while self.held.exists():
+            await asyncio.sleep(0.05)
+
+
+def time_out() -> None:
+    """Raise a time-out of the function's own."""
+    raise TimeoutError("the function's own")
+
+
+def visible_devices() -> list[str]:
+    """Return the GPUs that Ray gave to this process."""
+    import ray
+
+    found: list[str] = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    return found

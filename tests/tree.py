@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
+from ray.util.placement_group import placement_group, remove_placement_group
 
 import pool
 from pool.cluster.ray import private
@@ -85,3 +87,30 @@ async def until(
                 await replicas.changed()
     except TimeoutError:
         raise AssertionError(f"not within {timeout_s} s; the pool is {replicas.snapshot()}") from None
+
+
+async def until_again(
+    replicas: pool.ReplicaPool, rank: int, generation: int, timeout_s: float = 60
+) -> None:
+    """Wait until a rank is held by a given incarnation of its slot, and the pool has settled."""
+
+    def is_there() -> bool:
+        return any(
+            (member.rank, member.generation) == (rank, generation)
+            for member in replicas.members(serving=True)
+        )
+
+    await until(replicas, is_there, timeout_s)
+    await replicas.wait_settled(timeout_s)
+
+
+@contextlib.contextmanager
+def every_gpu_taken(nodes: int = 6, gpus: int = 4) -> Iterator[None]:
+    """Hold all GPUs of the tests' cluster, so that a pool has to wait for its reservation."""
+    bundles = [{"GPU": float(gpus)}] * nodes
+    group = placement_group(bundles, strategy="STRICT_SPREAD", name="somebody else")
+    assert group.wait(30)
+    try:
+        yield
+    finally:
+        remove_placement_group(group)

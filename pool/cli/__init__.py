@@ -33,7 +33,9 @@ def _print_version(wanted: bool) -> None:
 def _pool(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Keep pools of actors on Ray."""

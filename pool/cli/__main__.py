@@ -1,4 +1,4 @@
-"""`python -m pool.cli`."""
+"""Run the command line by `python -m pool.cli`."""
 
 from pool.cli import main
 

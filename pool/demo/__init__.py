@@ -15,9 +15,9 @@ import a drawing library for it.
 - `ok`: whether every check is.
 - `error`: what ended the demo early, or null.
 - `versions`: of `pool`, `python` and `ray`.
-- `took_s`: seconds for the whole, and of `cluster` (until it was up), `pool` (from opening it to two
-  replicas ready), `map`, `close` (of the pool) and `serial` (the same job in one thread, while the
-  cluster started). One that was not reached is missing.
+- `took_s`: seconds in `total`, and for `cluster` (until it was up), `pool` (from opening it until
+  two replicas were ready), `map`, `close` (of the pool), `down` (of the cluster) and `serial` (one
+  pass of the job by one thread). One that was not reached is missing.
 - `job`: `passes` over the library, `items` sent, `results` received, and the counts of one pass:
   `total` and `packages` (by name), each with `files`, `unparsable`, `lines`, `functions`,
   `classes`.
@@ -27,9 +27,11 @@ import a drawing library for it.
   - `at`: when, in UNIX seconds; `detected_s`, `ready_s`: seconds from then until the pool knew, and
     until the pool was whole again; `left_s`: until nothing was left of the member that had to go;
     null where there is no such moment;
+  - `results`: how many results of the job came from then until the pool was whole again;
   - `victims`: ids of the members that it was about; `untouched`: ids of those that had the same
     actor and processes before and after; `touched`: ids of those that should have, and had not.
 - `checks`: a list of `name`, `ok`, and `detail`, in words.
-- `left_behind`: `actors` and `placement_groups` when the pool was closed, `processes` of the pool's
-  members at that time, and `after_cluster`, processes when the cluster was gone, too. Lists of text.
+- `left_behind`: lists of text, or null where nobody could look: `actors` and `placement_groups`
+  when the pool was closed, `processes` of its members at that time, and `after_cluster`, processes
+  of any kind when the cluster was gone, too.
 """

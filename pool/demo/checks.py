@@ -50,7 +50,9 @@ def _running(record: Record) -> Verdict:
     if record.results_by_then is None:
         return False, "the pool did not recover from every step"
     later = record.results - record.results_by_then
-    return later > 0, f"{later:,} results came after the pool had recovered from the last step"
+    meanwhile = [step.results for step in record.steps]
+    detail = f"{', '.join(map(str, meanwhile))} results came during the steps, {later} after them"
+    return later > 0 and all(meanwhile), detail
 
 
 def _grew(record: Record) -> Verdict:
@@ -105,8 +107,9 @@ def _untouched(record: Record) -> Verdict:
         return False, f"other members were touched by {'; '.join(touched)}"
     if names != ["grow", "kill", "notice"]:
         return False, f"only these steps were made: {', '.join(names) or 'none'}"
-    kept = "; ".join(f"{step.name}: {', '.join(step.untouched)}" for step in record.steps)
-    return all(step.untouched for step in record.steps), f"same actors and processes – {kept}"
+    kept = sum(len(step.untouched) for step in record.steps)
+    detail = f"{kept} times a member stood beside a step, each with the actor and processes it had"
+    return all(step.untouched for step in record.steps), detail
 
 
 def _no_actor(record: Record) -> Verdict:

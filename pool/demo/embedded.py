@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, for as long as a block runs.
 
-Why `ray.cluster_utils` and not `ray.init`: that makes one node, and a pool of gangs over nodes needs
-several. Its nodes are real ones, each with a raylet of its own, and only their GPUs are numbers.
+Why `ray.cluster_utils` and not `ray.init`: that makes one node, and a pool of gangs over nodes
+needs several. These are real ones, each with a raylet of its own; only their GPUs are numbers.
 
 It keeps to itself: its files are in a folder of its own, which is removed at the end, and so the
 address that Ray notes for `address="auto"` does not replace that of a cluster you run here.
@@ -111,7 +111,8 @@ def _empty_cluster() -> Cluster:
 def _connect(cluster: Cluster) -> None:
     import ray
 
-    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    with held_signals():
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     cluster.wait_for_nodes(timeout=REGISTER_TIMEOUT_S)
 
 

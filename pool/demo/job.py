@@ -13,7 +13,7 @@ import anyio
 import pool
 from pool.demo.corpus import Batch, Census, count, merge
 
-PASSES = 4
+PASSES = 3
 """What is planned; more are made if the pool has not recovered from the last fault by then."""
 PASSES_MOST = 60
 
@@ -74,7 +74,7 @@ class Job:
             await self._moved.wait()
 
     def _items(self) -> Iterator[Batch]:
-        # Asked for item by item, so that whether there is a next pass is decided at the last moment.
+        # Read item by item, so that whether there is another pass is decided at the last moment.
         while self._begun < self._passes or (not self._story_is_over and self._begun < PASSES_MOST):
             self._begun += 1
             for batch in self._batches:

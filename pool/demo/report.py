@@ -61,6 +61,7 @@ def _step(step: Step) -> dict[str, Any]:
         "detected_s": after(step.detected_at),
         "ready_s": after(step.ready_at),
         "left_s": after(step.left_at),
+        "results": step.results,
         "victims": list(step.victims),
         "untouched": list(step.untouched),
         "touched": list(step.touched),

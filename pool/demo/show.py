@@ -33,8 +33,9 @@ class Show(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
-        """Leave the screen as it is."""
+        """Draw no more; what was written stays."""
 
     def event(self, event: pool.Event) -> None:
         """Take note of something that happened in the pool."""
@@ -76,45 +77,63 @@ class Lines(Show):
         self._report_to = report_to
         self._tenth = 0
 
+    def close(self) -> None:
+        """Do nothing: a line is done when it is written."""
+
     def say(self, text: str) -> None:
+        """Print it, with the time."""
         print(f"{self._stamp()}{text}", file=self._to, flush=True)
 
     def step(self, text: str) -> None:
+        """Print it with a mark that is easy to find."""
         self.say(f">>> {text}")
 
     def frame(self, snapshot: pool.PoolSnapshot, job: Job) -> None:
+        """Print the progress, at each tenth of the job."""
         tenth = int(job.share * 10)
         if tenth != self._tenth:
             self._tenth = tenth
             self.say(f"{job.share:.0%} of the job is done")
 
     def report(self, line: str) -> None:
+        """Print it, unless only the story is wanted."""
         if self._report_to is not None:
             print(line, file=self._report_to, flush=True)
 
 
 class Screen(Show):
-    """Draw the tree, the progress, and the last that happened."""
+    """Draw the tree, the progress, and the last that happened.
 
-    def __init__(self) -> None:
+    Args:
+        to: The terminal.
+    """
+
+    def __init__(self, to: TextIO) -> None:
         super().__init__()
-        self._console = Console(highlight=False)
+        self._console = Console(file=to, highlight=False)
         self._news: deque[Text] = deque(maxlen=NEWS_SHOWN)
         self._drawn: list[RenderableType] = []
         # NB: no refreshing thread: a snapshot may be taken on the pool's own loop only.
-        self._live = Live(console=self._console, auto_refresh=False)
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+
+    def __enter__(self) -> Self:
         self._live.start()
+        return self
 
     def close(self) -> None:
+        """Let the last picture stand."""
         self._live.stop()
 
     def say(self, text: str) -> None:
+        """Add it to the news below the tree."""
         self._add(text)
 
     def step(self, text: str) -> None:
+        """Add it to the news, in a colour that shows."""
         self._add(text, "bold magenta")
 
     def frame(self, snapshot: pool.PoolSnapshot, job: Job) -> None:
+        """Draw tree, progress and news anew."""
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(1, job.planned), completed=job.received, width=50)
         row.add_row("job ", bar, f"{job.share:4.0%}  {job.received:,} of {job.planned:,} batches")
@@ -122,6 +141,7 @@ class Screen(Show):
         self._refresh()
 
     def report(self, line: str) -> None:
+        """Print it below the picture; verdicts in their colour."""
         style = "bold red" if line.startswith("FAILED") else ""
         style = "green" if line.startswith("ok ") else style
         self._console.print(Text(line, style), soft_wrap=True)

@@ -2,7 +2,8 @@
 
 Starting and stopping a cluster is a series of steps that each start or end processes; a signal in
 the middle of one would lose track of them. So signals are held back during a step, and raised after
-it. Ray sets a SIGTERM handler of its own with every node that it starts; that is undone here.
+it. Ray sets a SIGTERM handler of its own with each node that it starts, and another, which aborts,
+when a process connects; that is undone here.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def held_signals() -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM be a KeyboardInterrupt, so that it takes the same way out as Ctrl-C."""
+    """Let SIGTERM be a Ctrl-C, so that it takes the same way out, also of an event loop."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

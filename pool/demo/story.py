@@ -22,7 +22,7 @@ from pool.demo.job import Job
 
 SIZE = 2
 GROWN = 3
-GROW_AT, KILL_AT, NOTICE_AT = 0.1, 0.3, 0.5
+GROW_AT, KILL_AT, NOTICE_AT = 0.1, 0.35, 0.6
 STEP_TIMEOUT_S = 60.0
 DEADLINE_S = 60.0
 """How long before a node goes its notice comes: what clouds give is between 25 and 120 seconds."""
@@ -45,12 +45,14 @@ class Step:
         what: What was done, in words.
         at_share: The part of the planned job that was done by then.
         at: When it was done, in UNIX seconds.
+        results_by_then: How many results of the job there were by then.
         victims: Members that it was about.
         before: The members that were ready then.
         after: The members that were ready when the pool was whole again.
         detected_at: When the pool knew.
         ready_at: When the pool was whole again.
         left_at: When nothing was left of a member that had to go.
+        results: How many results of the job came from then until the pool was whole again.
         cause: What the pool took for the cause, of a fault.
         drained_at: When the pool began to drain a member that had to go.
         rung: How far down the ladder that member had to go.
@@ -61,12 +63,14 @@ class Step:
     what: str
     at_share: float
     at: float
+    results_by_then: int = 0
     victims: tuple[str, ...]
     before: Mapping[str, Standing]
     after: Mapping[str, Standing] = field(default_factory=dict)
     detected_at: float | None = None
     ready_at: float | None = None
     left_at: float | None = None
+    results: int = 0
     cause: str = ""
     drained_at: float | None = None
     rung: str = ""
@@ -207,8 +211,7 @@ class Story:
                     f"it says: {_reasons(self._pool.snapshot())}"
                 ) from None
             finally:
-                if self.steps:
-                    self.steps[-1].after = standings(self._pool.snapshot())
+                self._end()
 
     async def _grow(self) -> None:
         mark = self._chronicle.mark()
@@ -258,6 +261,7 @@ class Story:
             name=name,
             what=what,
             at_share=self._job.share,
+            results_by_then=self._job.received,
             victims=victims,
             before=standings(self._pool.snapshot()),
             at=time.time(),
@@ -265,6 +269,11 @@ class Story:
         self.steps.append(step)
         self._tell(what)
         return step
+
+    def _end(self) -> None:
+        step = self.steps[-1]
+        step.after = standings(self._pool.snapshot())
+        step.results = self._job.received - step.results_by_then
 
 
 def standings(snapshot: pool.PoolSnapshot) -> dict[str, Standing]:

@@ -102,5 +102,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
 
 def _phases(record: Record) -> str:
     words = {"cluster": "to start the cluster", "pool": "the pool", "map": "of work"}
-    parts = [f"{record.took_s[key]:.0f} s {text}" for key, text in words.items() if key in record.took_s]
+    parts = [
+        f"{record.took_s[key]:.0f} s {text}" for key, text in words.items() if key in record.took_s
+    ]
     return f" ({', '.join(parts)})" if parts else ""

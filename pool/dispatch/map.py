@@ -2,8 +2,8 @@
 
 One task holds each call in flight. A call whose member died, or was drained before it began, goes
 back to the head of the queue and is made on another; its item is yielded once, whoever answered.
-An item that has lost a member is tried again alone, so that one that kills whoever takes it is found
-out, and those that were beside it are not blamed.
+An item that has lost a member is tried again alone, so that one that kills whoever takes it is
+found out, and those that were beside it are not blamed.
 
 Input is read only as far as there are calls in flight and results waiting for their turn, so that
 memory stays bounded whatever the input's length.
@@ -172,10 +172,9 @@ class Dispatch:
         usable.sort(key=lambda target: self._busy[target.actor.id])
         # Whoever is to have a suspect item alone takes nothing else until it is idle.
         kept, usable = usable[: len(self._suspects)], usable[len(self._suspects) :]
-        for target in kept:
-            if not self._busy[target.actor.id]:
-                self._alone.add(target.actor.id)
-                self._send(start_soon, target, *self._suspects.pop())
+        for idle in (each for each in kept if not self._busy[each.actor.id]):
+            self._alone.add(idle.actor.id)
+            self._send(start_soon, idle, *self._suspects.pop())
         try:
             while (target := self._free(usable)) and (task := self._take(len(targets))):
                 self._send(start_soon, target, *task)

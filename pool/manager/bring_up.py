@@ -25,7 +25,7 @@ from pool.manager.member import Incarnation, InfoT
 from pool.planning.lifecycle import State
 from pool.planning.restart import Cause
 
-EXPLAIN_AFTER_S = 2.0
+EXPLAIN_AFTER_S = 5.0
 """A reservation is ready within milliseconds, or it waits for somebody; then say for whom."""
 EXPLAIN_EVERY_S = 15.0
 RESERVE_AGAIN_S = 2.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Protocol
@@ -68,6 +69,10 @@ class SimActor:
         self.queue: list[tuple[int, Call]] = []
         self.hung: set[str] = set()
         self.last_arrival = 0.0
+        self.died_at = 0.0
+        # When a reply of it was last lost or late, and whether its own check ever said no.
+        self.spoilt_at = -math.inf
+        self.is_ill = False
 
     @property
     def id(self) -> str:

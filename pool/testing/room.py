@@ -10,6 +10,7 @@ are kinds of nodes. Nothing here knows of time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,7 @@ class Place:
         self.draining = False
         self.drain_deadline: float | None = None
         self.silent = False
+        self.silent_at = -math.inf
         # Insertion-ordered sets of what is here.
         self.groups: dict[str, Group] = {}
         self.actors: dict[str, Any] = {}

@@ -65,6 +65,7 @@ class World:
         self.actors: dict[str, SimActor] = {}
         self.dead: dict[str, SimActor] = {}
         self.trespasses: list[str] = []
+        self.spared: set[str] = set()
         self.digest = sha256()
         self.log: deque[str] = deque(maxlen=log_kept)
         self._autoscaler = autoscaler
@@ -207,6 +208,7 @@ class World:
         if place.silent or self.room.places.get(place.node_id) is not place:
             return
         place.silent = True
+        place.silent_at = self.now
         self.say(f"node {place.node_id} falls silent for {for_s:.3f} s")
         if for_s < self.faults.silence_s:
             self.later(for_s, self._restore_link, place)
@@ -216,6 +218,7 @@ class World:
 
     def _restore_link(self, place: Place) -> None:
         place.silent = False
+        place.silent_at = self.now
         self.say(f"node {place.node_id} is heard again")
         for actor in list(place.actors.values()):
             if actor.doomed:
@@ -258,12 +261,12 @@ class World:
         self.say(f"start {actor} on {actor.place.node_id if actor.place else 'no node'}")
         if trouble is not None:
             self.later(self.draw_s("death_s"), self.die, actor, Cause.NODE_LOST, trouble)
-        elif self.hits("start_fails"):
+        elif self._is_struck(actor) and self.hits("start_fails"):
             delay_s = self.draw_s("actor_start_s")
             self.later(delay_s, self.die, actor, Cause.START, "fault: its process died at once")
         else:
             for method, name in _HANGS:
-                if self.hits(name):
+                if self._is_struck(actor) and self.hits(name):
                     actor.hung.add(method)
             # A model's process and those of its hosts come up in its `start`.
             delay_s = 0.0 if isinstance(actor, Model) else self.draw_s("actor_start_s")
@@ -349,6 +352,7 @@ class World:
         if actor.is_dead:
             return
         actor.state = "dead"
+        actor.died_at = self.now
         actor.death = Death(Fault(cause, detail))
         actor.end()
         self.say(f"dead {actor}: {cause}: {detail}")
@@ -366,6 +370,7 @@ class World:
                 actor.group.used[actor.spec.bundle] = used.minus_clamped(actor.spec.holds)
         if actor.owner is not None:
             actor.owner.children.pop(actor.id, None)
+            actor.owner.spoilt_at = self.now
         self.later(self.draw_s("death_s"), self._tell_death, actor)
         if actor.children or actor.owned_groups:
             self.later(self.draw_s("owner_death_s"), self._bury, actor)
@@ -439,14 +444,20 @@ class World:
         if actor.is_dead:
             return
         assert actor.place is not None
+        if error is not None and call.method == "check_health" and not actor.children:
+            actor.is_ill = True
         way_s = self.draw_s("call_s")
         if call.method != "lifeline":
             if self.hits("reply_lost") or actor.place.silent:
                 self.say(f"fault: reply of {actor} to {call.method} is lost")
+                actor.spoilt_at = self.now
                 actor.calls.pop(number, None)
                 return
             if self.hits("reply_late"):
-                way_s += self.draw_s("reply_late_s")
+                late_s = self.draw_s("reply_late_s")
+                self.say(f"fault: reply of {actor} to {call.method} is {late_s:.3f} s late")
+                way_s += late_s
+                actor.spoilt_at = self.now + late_s
         self.later(way_s, self._arrive, actor, number, call, result, error)
 
     def _arrive(
@@ -497,10 +508,18 @@ class World:
         self.later(delay_s, happen)
 
     def _running(self) -> list[SimActor]:
-        return [actor for actor in self.actors.values() if actor.is_running]
+        return [a for a in self.actors.values() if a.is_running and self._is_struck(a)]
+
+    def _is_struck(self, actor: SimActor) -> bool:
+        """Whether faults may strike it."""
+        return actor.place is not None and actor.place.node_id not in self.spared
 
     def _there(self) -> list[Place]:
-        return [place for place in self.room.places.values() if not place.silent]
+        return [
+            place
+            for place in self.room.places.values()
+            if not place.silent and place.node_id not in self.spared
+        ]
 
     def _strike_actor(self, actor: SimActor) -> None:
         self.say(f"fault: {actor} is killed")
