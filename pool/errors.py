@@ -11,6 +11,8 @@
     ├── MemberFailed                    one member failed; carries the cause
     │   ├── StartFailed                 it never got ready
     │   └── MemberLost                  its process, actor or node is gone
+    │       └── MemberUnreachable       it cannot be reached now, and may yet come back
+    ├── RemoteError                     a member's own code raised what cannot be sent as itself
     ├── ReservationFailed               a placement group did not become ready, or broke
     ├── NotAdmitted                     a member that is being drained takes no new work
     ├── CallTimeout (also TimeoutError) a call to a member outlasted its time
@@ -161,6 +163,29 @@ class StartFailed(MemberFailed):
 
 class MemberLost(MemberFailed):
     """Say that a member's process, actor or node is gone."""
+
+
+class MemberUnreachable(MemberLost):
+    """Say that a member cannot be reached now; whether it is gone, its lifeline will tell."""
+
+
+class RemoteError(PoolError):
+    """Say that a member's own code raised something that cannot be sent as itself.
+
+    Args:
+        kind: The type that was raised, with its module.
+        text: What it said.
+        trace: Where it was raised.
+    """
+
+    def __init__(self, kind: str, text: str, trace: str = "") -> None:
+        super().__init__(kind, text, trace)
+        self.kind = kind
+        self.text = text
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}\n{self.trace}".rstrip()
 
 
 class ReservationFailed(PoolError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pool.cluster.interface import Actor, Cluster
-from pool.errors import PoolFailed
+from pool.errors import MemberLost, MemberUnreachable, PoolFailed
 
 
 class Counter(Protocol):
@@ -23,6 +23,9 @@ class Counter(Protocol):
 
     def call_ended(self) -> None:
         """Count a call that came back."""
+
+    def call_lost(self, cause: str, detail: str) -> None:
+        """Hear that the member is dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +75,9 @@ async def call(
     target.member.call_began()
     try:
         return await cluster.call(target.actor, "execute", work, args, environment)
+    except MemberLost as error:
+        if not isinstance(error, MemberUnreachable):
+            target.member.call_lost(error.cause, error.detail)
+        raise
     finally:
         target.member.call_ended()

@@ -12,7 +12,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -169,7 +169,7 @@ class HostBody:
                 if notice is None:
                     self._told.pop(source.name, None)
                 else:
-                    self._told[source.name] = notice
+                    self._told[source.name] = replace(notice, node_id=context.node_id)
                 self._bulletin.publish(tuple(self._told.values()))
             await asyncio.sleep(source.period_s)
 

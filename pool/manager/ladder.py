@@ -27,8 +27,8 @@ class MemberReport:
         member: Its id.
         slot: The index of its slot.
         reason: Why it had to leave.
-        rung: How far it had to go: `hook` when it, and all it held, ended in good order; `kill` when
-            something had to be killed; `gone` when it was dead or had never lived.
+        rung: How far it had to go: `hook` when it, and all that it held, ended in good order;
+            `kill` when something had to be killed; `gone` when it was dead or had never lived.
         took_s: Seconds from the first rung to nothing left.
         troubles: What went wrong on the way, a sentence each; empty for a clean end.
     """

@@ -7,7 +7,7 @@ own record of the same, and `Slot` what outlives it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -18,6 +18,7 @@ from pool.planning.health import HealthRecord
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.notice import Notice
 from pool.planning.reconcile import Role, SlotView
+from pool.planning.restart import Cause
 
 InfoT = TypeVar("InfoT")
 
@@ -53,7 +54,6 @@ class Member(Generic[InfoT]):
 class Warned:
     """Hold a notice of one node, and when to be gone by, on the pool's clock."""
 
-    node: str
     notice: Notice
     leave_by: float
 
@@ -77,6 +77,7 @@ class Incarnation(Generic[InfoT]):
     dead: anyio.Event = field(default_factory=anyio.Event)
     idle: anyio.Event | None = None
     drain: anyio.CancelScope | None = None
+    on_lost: Callable[[Fault], None] | None = None
 
     @property
     def state(self) -> State:
@@ -102,6 +103,11 @@ class Incarnation(Generic[InfoT]):
         """When the first of its nodes goes away, on the pool's clock; None when all stay."""
         return min((warned.leave_by for warned in self.warnings()), default=None)
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether one of its notices names a deadline."""
+        return any(warned.notice.deadline is not None for warned in self.warnings())
+
     def call_began(self) -> None:
         """Count a call that was sent to the member."""
         self.in_flight += 1
@@ -111,6 +117,11 @@ class Incarnation(Generic[InfoT]):
         self.in_flight -= 1
         if self.in_flight == 0 and self.idle is not None:
             self.idle.set()
+
+    def call_lost(self, cause: str, detail: str) -> None:
+        """Hear from a caller that the member is dead, before its lifeline says so."""
+        if self.on_lost is not None:
+            self.on_lost(Fault(Cause(cause), detail))
 
     async def until_idle(self) -> None:
         """Wait until no call that was sent to the member is under way."""
@@ -144,6 +155,7 @@ class Slot(Generic[InfoT]):
             state=None if member is None else member.state,
             fault=None if member is None or member.fault is None else member.fault.detail,
             leave_by=None if member is None else member.leave_by,
+            has_deadline=member is not None and member.has_deadline,
             not_before=self.not_before,
             given_up=self.given_up,
             in_flight=0 if member is None else member.in_flight,

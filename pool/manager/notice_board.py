@@ -7,7 +7,8 @@ from wall-clock time to the pool's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -20,12 +21,14 @@ from pool.planning.notice import Notice
 
 PATIENCE_S = 120.0
 """How long a member with a notice without a deadline may wait for its replacement."""
+REMEMBERED_S = 60.0
+"""How long after its deadline a node is still avoided, if nobody withdraws the notice."""
 MEMBER_SOURCE = "member"
 """The source's name for what members say of themselves, through their lifelines."""
 
 
 class NoticeBoard:
-    """Keep the notices of a pool's members.
+    """Keep the notices of a pool's members, and which nodes not to go to.
 
     Args:
         cluster: Tells the wall-clock time, and is passed to sources.
@@ -37,6 +40,14 @@ class NoticeBoard:
         self._cluster = cluster
         self._emit = emit
         self._wake = wake
+        # Until when each node is avoided, by who said so. It outlives the members that were there.
+        self._leaving: dict[tuple[str, str], float] = {}
+
+    def leaving_nodes(self) -> frozenset[str]:
+        """Return the nodes that no new member is to be put on."""
+        now = anyio.current_time()
+        self._leaving = {key: until for key, until in self._leaving.items() if until > now}
+        return frozenset(node for _, node in self._leaving)
 
     async def ask_forever(
         self,
@@ -47,9 +58,9 @@ class NoticeBoard:
         trouble = ""
         while True:
             asked = members()
-            nodes = sorted({node for member in asked for node in member.nodes})
+            nodes = {node for member in asked for node in member.nodes} | self.leaving_nodes()
             try:
-                found = await source.check(self._cluster, nodes)
+                found = await source.check(self._cluster, sorted(nodes))
             except SourceUnavailable as error:
                 # No verdict (INV-9): what was known stays known. Said once for each trouble.
                 if str(error) != trouble:
@@ -57,36 +68,35 @@ class NoticeBoard:
                     self._emit(EventKind.SOURCE_UNAVAILABLE, source=source.name, reason=trouble)
             else:
                 trouble = ""
+                told = {node: replace(notice, node_id=node) for node, notice in found.items()}
+                for node in nodes - told.keys():
+                    self._leaving.pop((source.name, node), None)
                 for member in asked:
-                    told = {node: (found[node],) for node in member.nodes if node in found}
-                    self.take(member, source.name, told)
+                    self.take(member, source.name, [told[n] for n in member.nodes if n in told])
             await anyio.sleep(source.period_s)
 
-    def take(
-        self, member: Incarnation[InfoT], source: str, told: Mapping[str, Sequence[Notice]]
-    ) -> None:
-        """Take over all that one source says now of a member: node to notices."""
-        before = {(warned.node, warned.notice): warned for warned in member.notices.get(source, ())}
-        after = {
-            (node, notice): before.get((node, notice)) or self._first_seen(node, notice)
-            for node, notices in told.items()
-            for notice in notices
-        }
+    def take(self, member: Incarnation[InfoT], source: str, told: Iterable[Notice]) -> None:
+        """Take over all that one source says now of a member's nodes."""
+        before = {warned.notice: warned for warned in member.notices.get(source, ())}
+        after = {notice: before.get(notice) or self._first_seen(notice) for notice in told}
+        for notice, warned in after.items():
+            self._leaving[source, notice.node_id] = warned.leave_by + REMEMBERED_S
         if before.keys() == after.keys():
             return
         now = anyio.current_time()
-        for key in after.keys() - before.keys():
-            self._say(member, str(key[1]), left_s=round(after[key].leave_by - now, 1))
-        for key in before.keys() - after.keys():
-            self._say(member, f"withdrawn: {key[1]}")
+        for notice in after.keys() - before.keys():
+            self._say(member, str(notice), left_s=round(after[notice].leave_by - now, 1))
+        for notice in before.keys() - after.keys():
+            self._leaving.pop((source, notice.node_id), None)
+            self._say(member, f"withdrawn: {notice}")
         member.notices[source] = tuple(after.values())
         self._wake()
 
-    def _first_seen(self, node: str, notice: Notice) -> Warned:
+    def _first_seen(self, notice: Notice) -> Warned:
         left_s = PATIENCE_S
         if notice.deadline is not None:
             left_s = max(0.0, notice.deadline - self._cluster.unix_time())
-        return Warned(node, notice, anyio.current_time() + left_s)
+        return Warned(notice, anyio.current_time() + left_s)
 
     def _say(self, member: Incarnation[InfoT], notice: str, **facts: object) -> None:
         identity = member.identity

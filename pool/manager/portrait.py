@@ -50,7 +50,7 @@ def _member_snapshot(member: Incarnation[InfoT], now: float) -> MemberSnapshot:
         in_flight=member.in_flight,
         notices=tuple(
             NoticeSnapshot(
-                node_id=warned.node, text=str(warned.notice), left_s=warned.leave_by - now
+                node_id=warned.notice.node_id, text=str(warned.notice), left_s=warned.leave_by - now
             )
             for warned in member.warnings()
         ),

@@ -7,6 +7,7 @@ an event that is lost costs time only. What is public stands in `manager.py`.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import deque
@@ -210,6 +211,7 @@ class Supervisor(Hooks[InfoT]):
         )
         life = Lifecycle(identity.member, anyio.current_time())
         member = slot.incarnation = Incarnation[InfoT](identity, life)
+        member.on_lost = functools.partial(self._note_fault, member)
         self._say_state(member, reason)
         return member
 
@@ -254,7 +256,7 @@ class Supervisor(Hooks[InfoT]):
                 return
             news = told
             if self.take_notices(member.identity, news.notices):
-                self._notices.take(member, MEMBER_SOURCE, {"": news.notices})
+                self._notices.take(member, MEMBER_SOURCE, news.notices)
             if news.fault is not None:
                 self._note_fault(member, news.fault)
 

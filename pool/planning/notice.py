@@ -32,6 +32,7 @@ class Notice:
         source: Who said so, for example `ray` or `file:/run/leave`.
         reason: The source's own words.
         advisory: Whether the node may well stay; such a notice is answered when there is room.
+        node_id: Which node; empty means the node that the source runs on, or was asked about.
     """
 
     kind: NoticeKind
@@ -39,6 +40,7 @@ class Notice:
     source: str = ""
     reason: str = ""
     advisory: bool = False
+    node_id: str = ""
 
     def __post_init__(self) -> None:
         if self.deadline is not None and not math.isfinite(self.deadline):

@@ -50,6 +50,7 @@ class SlotView:
         fault: Why its member has to be stopped now; None when there is no reason.
         leave_by: When its member's nodes go away, in seconds on the pool's clock; None when they
             stay.
+        has_deadline: Whether `leave_by` was named by the notice, and not only assumed.
         not_before: The end of its restart back-off, in seconds on the pool's clock.
         given_up: Why its member is not started again; None when it may be.
         in_flight: Calls that the pool has sent to its member and that have not returned.
@@ -62,6 +63,7 @@ class SlotView:
     state: State | None = None
     fault: str | None = None
     leave_by: float | None = None
+    has_deadline: bool = True
     not_before: float = -math.inf
     given_up: str | None = None
     in_flight: int = 0
@@ -373,7 +375,7 @@ class _Draft:
             assert slot.leave_by is not None
             latest = slot.leave_by - self.goal.ladder_s
             replacement = self.replacement_of.get(slot.index)
-            if latest <= self.now or (latest == math.inf and not self.goal.surge):
+            if latest <= self.now or not (slot.has_deadline or self.goal.surge):
                 if replacement is not None:
                     self._hand_over(slot.index, replacement, "its node leaves before that is ready")
                 self._drain(slot, "its node is leaving", slot.leave_by)

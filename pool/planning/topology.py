@@ -150,6 +150,7 @@ class NodeSelector:
         labels: Label to condition, in Ray's syntax; all must hold.
         accelerator_type: The node must have this accelerator ("H100", "TPU-V6E", ...).
         node_ids: Only these nodes; None for any.
+        without: Not these nodes.
 
     Raises:
         ConfigError: A condition names no value, or `node_ids` is empty.
@@ -159,10 +160,15 @@ class NodeSelector:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     accelerator_type: str | None = None
     node_ids: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for key, text in self.labels.items():
             LabelRule.parse(text, key)
+        given: object = self.without
+        if isinstance(given, str):
+            raise ConfigError(f"without is the text {given!r}; give a set of node ids", "without")
+        object.__setattr__(self, "without", frozenset(self.without))
         if isinstance(self.node_ids, str):
             raise ConfigError(
                 f"node_ids is the text {self.node_ids!r}; give a set of node ids", "node_ids"
@@ -176,7 +182,11 @@ class NodeSelector:
     def is_any(self) -> bool:
         """Return whether every node passes."""
         return not (
-            self.exclude_head or self.labels or self.accelerator_type or self.node_ids is not None
+            self.exclude_head
+            or self.labels
+            or self.accelerator_type
+            or self.node_ids is not None
+            or self.without
         )
 
     def matches(self, node: Node) -> bool:
@@ -201,6 +211,8 @@ class NodeSelector:
         """
         if self.exclude_head and node.is_head:
             return "it is the head, which is left out"
+        if node.node_id in self.without:
+            return "it is left out by name"
         if self.node_ids is not None and node.node_id not in self.node_ids:
             return "it is not among the named nodes"
         if self.accelerator_type and self.accelerator_type not in node.accelerator_types:
@@ -258,7 +270,9 @@ class NodeSelector:
         """
         labels = dict(self.labels)
         ids: list[str] | None = None
-        heads = sorted(node.node_id for node in topology.nodes if node.is_head)
+        left_out = set(self.without)
+        if self.exclude_head:
+            left_out |= {node.node_id for node in topology.nodes if node.is_head}
         if self.accelerator_type:
             chosen = [n for n in topology.nodes if self.accelerator_type in n.accelerator_types]
             by_label = all(n.labels.get(ACCELERATOR_LABEL) == self.accelerator_type for n in chosen)
@@ -266,12 +280,12 @@ class NodeSelector:
                 labels[ACCELERATOR_LABEL] = self.accelerator_type
             else:
                 ids = sorted(node.node_id for node in topology.select(self).nodes)
-        if self.node_ids is not None or (self.exclude_head and NODE_ID_LABEL in labels):
+        if self.node_ids is not None or (left_out and NODE_ID_LABEL in labels):
             ids = sorted(node.node_id for node in topology.select(self).nodes)
         if ids is not None:
             labels[NODE_ID_LABEL] = _one_of(ids)
-        elif self.exclude_head and heads:
-            labels[NODE_ID_LABEL] = "!" + _one_of(heads)
+        elif left_out:
+            labels[NODE_ID_LABEL] = "!" + _one_of(sorted(left_out))
         return labels
 
     def __str__(self) -> str:

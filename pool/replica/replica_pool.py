@@ -239,13 +239,21 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        plan = next_plan(self.shape, await self.cluster.topology())
+        plan = next_plan(self._shape_now(), await self.cluster.topology())
         return await self.cluster.reserve(plan, identity, RESERVE_TIMEOUT_S)
+
+    def _shape_now(self) -> ReplicaShape:
+        """Return the shape with the nodes left out that are about to go away."""
+        leaving = self._notices.leaving_nodes()
+        if not leaving:
+            return self.shape
+        selector = self.shape.selector
+        return replace(self.shape, selector=replace(selector, without=selector.without | leaving))
 
     async def explain_wait(self, identity: Identity) -> str:
         topology = await self.cluster.topology()
         try:
-            plan = next_plan(self.shape, topology)
+            plan = next_plan(self._shape_now(), topology)
         except InfeasibleError as error:
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", plan)], topology)

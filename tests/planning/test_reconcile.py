@@ -203,6 +203,12 @@ def test_without_surge_a_member_leaves_at_the_latest_and_is_restarted_in_place()
     assert verbs(reconcile(slots, goal, NOW + 70)) == [(Verb.DRAIN, 0)]
 
 
+def test_without_surge_and_without_a_deadline_there_is_nothing_to_wait_for() -> None:
+    slots = ready(1, leave_by=NOW + 100, has_deadline=False)
+    assert verbs(reconcile(slots, Goal(desired=1, surge=0), NOW)) == [(Verb.DRAIN, 0)]
+    assert verbs(reconcile(slots, Goal(desired=1, surge=1), NOW))[0] == (Verb.OPEN, 1)
+
+
 def test_a_lost_member_hands_over_to_the_replacement_that_is_already_coming() -> None:
     goal = Goal(desired=1, surge=1)
     slots = apply(ready(1, leave_by=NOW + 500), reconcile(ready(1, leave_by=NOW + 500), goal, NOW))

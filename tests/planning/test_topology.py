@@ -36,6 +36,8 @@ CLUSTER = Topology((HEAD, WORKER, LABELLED_WORKER))
         (NodeSelector(labels={"rack": "!r1"}), ["n0", "n1", "n2"]),
         (NodeSelector(labels={"rack": "r1"}), []),
         (NodeSelector(labels={"ray.io/node-id": "n2"}), ["n2"]),
+        (NodeSelector(without=frozenset({"n1"})), ["n0", "n2"]),
+        (NodeSelector(without=frozenset({"n1"}), exclude_head=True), ["n2"]),
         (NodeSelector(accelerator_type="H100"), ["n1"]),
         (NodeSelector(accelerator_type="A100"), ["n2"]),
         (NodeSelector(node_ids=frozenset({"n1", "n9"})), ["n1"]),
@@ -131,6 +133,8 @@ def test_values_that_cannot_be_right_are_refused() -> None:
         NodeSelector(node_ids=frozenset())
     with pytest.raises(ConfigError, match="is the text 'n1'"):
         NodeSelector(node_ids="n1")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="give a set of node ids"):
+        NodeSelector(without="n1")  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         node("")
     with pytest.raises(ConfigError, match="same node_id"):

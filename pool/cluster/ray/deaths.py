@@ -7,10 +7,12 @@ cause found here.
 
 from __future__ import annotations
 
+import re
+
 from ray import exceptions
 
 from pool.cluster.interface import Death, Fault
-from pool.errors import MemberLost, PoolError
+from pool.errors import MemberLost, MemberUnreachable, PoolError
 from pool.planning.restart import Cause
 
 _NODE_WORDS = ("node died", "node was terminated", "node is dead", "the node", "raylet")
@@ -55,16 +57,27 @@ def error_of(error: BaseException, member: str) -> BaseException:
             if isinstance(cause, PoolError):
                 return cause
             if isinstance(cause, Exception):
-                cause.add_note(f"raised in {member}:\n{str(error).strip()}")
+                cause.add_note(f"raised in {member}:\n{_COLOUR.sub('', str(error)).strip()}")
                 return cause
             return error
-        case exceptions.RayError():
-            death = death_of(error)
-            if death is None:
-                return MemberLost(member, Cause.CRASH, f"it cannot be reached: {first_line(error)}")
-            return MemberLost(member, death.fault.cause, death.fault.detail)
+        case exceptions.ActorUnavailableError():
+            return MemberUnreachable(member, Cause.CRASH, first_line(error))
         case _:
-            return error
+            death = death_of(error) if isinstance(error, _DEATHS) else None
+            return error if death is None else MemberLost(member, *_told(death))
+
+
+_DEATHS = (
+    exceptions.RayActorError,
+    exceptions.ActorUnschedulableError,
+    exceptions.NodeDiedError,
+    exceptions.OutOfMemoryError,
+    exceptions.WorkerCrashedError,
+)
+
+
+def _told(death: Death) -> tuple[Cause, str]:
+    return death.fault.cause, death.fault.detail
 
 
 def first_line(error: BaseException) -> str:
@@ -81,5 +94,6 @@ def last_words(text: str) -> str:
     return words.split(_ADVICE)[0].strip()
 
 
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _FIELDS = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
 _ADVICE = "Some common causes include"

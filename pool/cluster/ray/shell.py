@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 from typing import Any
 
 import ray
+from ray import cloudpickle
 
 from pool.cluster.body import Context
 from pool.cluster.interface import Identity, News
+from pool.errors import RemoteError
 
 HEALTH_GROUP = "health"
 HEALTH_CONCURRENCY = 8
@@ -53,8 +56,21 @@ class Shell:
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call any other method of the body."""
-        result = getattr(self._body, method)(*args)
-        return await result if inspect.isawaitable(result) else result
+        try:
+            result = getattr(self._body, method)(*args)
+            return await result if inspect.isawaitable(result) else result
+        except Exception as error:
+            raise sendable(error) from None
+
+
+def sendable(error: Exception) -> Exception:
+    """Return an exception that arrives at the caller: the error itself, or else its description."""
+    try:
+        cloudpickle.loads(cloudpickle.dumps(error))
+    except Exception:
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        return RemoteError(kind, str(error), traceback.format_exc())
+    return error
 
 
 @functools.cache
