@@ -1,8 +1,10 @@
 """How many replicas of one shape the nodes hold, and which shape the next one takes.
 
-Replicas of one shape need not look alike: where whole nodes are used up, the next replica may be
-split over what is left. So the nodes are filled in phases; each places as many replicas as it can
-in the shape that `plan_shape` prefers on the nodes as they then are.
+As a rule all replicas take as few nodes as the largest nodes allow, in use or not: a replica that
+fits on a node is not torn apart because that node is busy. Only a shape that names `max_nodes` may
+be split further, up to that many nodes, over what is left. Then the nodes are filled in phases;
+each places as many replicas as it can in the shape that `plan_shape` prefers on the nodes as they
+then are.
 
 Limits: filling in phases is a heuristic. On nodes of one or two kinds it finds the most; on odd
 mixtures it may find fewer than there could be.
@@ -51,27 +53,29 @@ def capacity(shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
         except InfeasibleError as error:
             return Capacity(found, error.message)
         count, assignment = _most(plan, wanted - found, left)
-        if not count:
-            reason = _pack(plan, 1, left).reason
-            return Capacity(found, reason)
         found += count
+        if found < wanted and (not count or shape.max_nodes is None):
+            return Capacity(found, _pack(plan, wanted, topology).reason)
         left = _without(left, plan, assignment)
     return Capacity(found, "")
 
 
 def next_plan(shape: ReplicaShape, topology: Topology) -> BundlePlan:
-    """Choose the bundles of one more replica: by what is free now, else by what there is in total.
+    """Choose the bundles of one more replica.
 
     Args:
         shape: What the replica needs.
         topology: The nodes there are.
 
     Returns:
-        A plan that fits what is free, if there is one; otherwise one to wait with.
+        The plan by what the nodes have in total; for a shape that names `max_nodes`, one that fits
+        what is free, if there is one.
 
     Raises:
         InfeasibleError: It does not fit even nodes that are empty.
     """
+    if shape.max_nodes is None:
+        return plan_shape(shape, topology)
     try:
         return plan_shape(shape, _only_free(topology))
     except InfeasibleError:

@@ -56,7 +56,9 @@ class ReplicaShape:
         memory_bytes_per_device: Memory for each accelerator.
         memory_bytes: Memory in all; replaces `memory_bytes_per_device`.
         min_nodes: Use at least so many nodes.
-        max_nodes: Use at most so many nodes; None for no bound.
+        max_nodes: Use at most so many nodes. A number also allows it to be split over what is free
+            while the nodes that could hold it are busy; None never splits it further than the
+            nodes' totals demand.
         selector: The nodes it may use.
         extra: Further resources, for each node that it uses.
 
