@@ -108,7 +108,7 @@ def _untouched(record: Record) -> Verdict:
     if names != ["grow", "kill", "notice"]:
         return False, f"only these steps were made: {', '.join(names) or 'none'}"
     kept = sum(len(step.untouched) for step in record.steps)
-    detail = f"{kept} times a member stood beside a step, each with the actor and processes it had"
+    detail = f"{kept} of {kept} bystanders kept their actor and their processes"
     return all(step.untouched for step in record.steps), detail
 
 

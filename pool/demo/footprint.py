@@ -11,6 +11,9 @@ from collections.abc import Iterable
 
 import psutil
 
+VANISH_S = 5.0
+"""How long processes whose parent was ended may take to notice that."""
+
 
 class Footprint:
     """Keep every descendant of this process that was ever seen, from now on."""
@@ -40,8 +43,9 @@ class Footprint:
         return len(self._seen)
 
     def end(self) -> list[str]:
-        """Kill whatever still runs, and return what that was."""
+        """Kill whatever still runs after a while, and return what that was."""
         self.look()
+        psutil.wait_procs(self.alive(), timeout=VANISH_S)
         left = self.alive()
         described = [describe(process) for process in left]
         for process in left:

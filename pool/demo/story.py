@@ -241,7 +241,7 @@ class Story:
         victim = self._pool[0]
         node = victim.nodes[0]
         mark = self._chronicle.mark()
-        what = f"notice that node {node[:6]} of {victim.id} goes away in {DEADLINE_S:g} s"
+        what = f"notice that node {node[:6]} of {victim.id} goes in {DEADLINE_S:g} s"
         step = self._begin("notice", what, victim.id)
         self._provider.take_back(node, DEADLINE_S)
         seen = await self._chronicle.kind(mark, pool.EventKind.MEMBER_NOTICE, victim.slot)

@@ -23,6 +23,10 @@ def event_in_words(event: pool.Event) -> str | None:
     match event.kind:
         case pool.EventKind.POOL_SCALED:
             text = f"the pool is to have {facts['desired']} replicas: {facts['reason']}"
+        case pool.EventKind.SLOT_OPENED if facts["rank"] is None:
+            text = f"slot {event.slot} is opened: {facts['reason']}"
+        case pool.EventKind.SLOT_RETIRED:
+            text = f"slot {event.slot} is given up: {facts['reason']}"
         case pool.EventKind.MEMBER_STATE if facts["state"] != pool.State.PENDING:
             text = f"{who} {facts['state']}: {facts['reason']}"
         case pool.EventKind.MEMBER_FAULT:
@@ -85,7 +89,8 @@ def _cost(step: Step) -> tuple[str, ...]:
     def after(at: float | None) -> str:
         return "–" if at is None else in_words(at - step.at)
 
-    untouched = ", ".join(step.untouched) or "–"
+    # As the story names members: by slot and generation, without the pool.
+    untouched = ", ".join(member.rpartition("/")[2] for member in step.untouched) or "–"
     what = textwrap.shorten(step.what, 58, placeholder=" …")
     return what, after(step.detected_at), after(step.ready_at), after(step.left_at), untouched
 

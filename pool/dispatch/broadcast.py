@@ -41,7 +41,7 @@ async def broadcast(
 
     async def one(replica: int, index: int, environment: dict[str, str] | None) -> None:
         host, member = rows[replica][index]
-        target = Target(host.actor, member)
+        target = Target(host.actor, member, f"host {host.index}: ")
         results[replica][index] = await call(cluster, target, work, args, environment)
 
     try:

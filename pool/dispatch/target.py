@@ -35,10 +35,12 @@ class Target:
     Args:
         actor: The actor to call.
         member: Who counts the calls that are under way there.
+        where: Which part of the member it is, as sentences begin: `host 1: `.
     """
 
     actor: Actor
     member: Counter
+    where: str = ""
 
 
 class Targets(Protocol):
@@ -77,7 +79,7 @@ async def call(
         return await cluster.call(target.actor, "execute", work, args, environment)
     except MemberLost as error:
         if not isinstance(error, MemberUnreachable):
-            target.member.call_lost(error.cause, error.detail)
+            target.member.call_lost(error.cause, f"{target.where}{error.detail}")
         raise
     finally:
         target.member.call_ended()

@@ -142,6 +142,7 @@ class Slot(Generic[InfoT]):
     incarnation: Incarnation[InfoT] | None = None
     not_before: float = -math.inf
     given_up: str | None = None
+    retired: str | None = None
     waits_for: str | None = None
 
     def view(self) -> SlotView:

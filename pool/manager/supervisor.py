@@ -175,12 +175,14 @@ class Supervisor(Hooks[InfoT]):
                 self.emit(EventKind.SLOT_RANKED, slot.index, rank=slot.rank, reason=action.reason)
             case Verb.RETIRE:
                 slot.role, slot.rank, slot.replaces = Role.RETIRING, None, None
+                slot.retired = action.reason
                 self.emit(EventKind.SLOT_RETIRED, slot.index, reason=action.reason)
             case Verb.DRAIN:
                 assert member is not None
-                self._advance(member, State.DRAINING, action.reason)
+                reason = slot.retired or action.reason
+                self._advance(member, State.DRAINING, reason)
                 member.drain = anyio.CancelScope()
-                way = self._descent(action.reason, action.deadline)
+                way = self._descent(reason, action.deadline)
                 tasks.start_soon(self._drain, slot, member, way, member.drain)
             case Verb.RESTORE:
                 assert member is not None

@@ -251,7 +251,7 @@ class _Draft:
                 # Also when the replacement is ready: work is at the one that has been serving.
                 self._retire(index, f"the notice for slot {replaced} was withdrawn")
             elif replacement.state is not None and replacement.state.is_serving:
-                self._hand_over(original.index, index, "its replacement is ready")
+                self._hand_over(original.index, index, "its node leaves, its replacement is ready")
             elif original.state is None or original.state is State.STOPPING or original.fault:
                 # Somebody is already on the way; starting a second one would take longer.
                 self._hand_over(original.index, index, "it is gone; its replacement is coming")
@@ -279,7 +279,8 @@ class _Draft:
             if self.role(slot.index) is Role.HOLDER
         ]
         for index, reason in choose_victims(candidates, surplus, least_busy=True):
-            self._retire(index, f"the pool shrinks to {self.goal.desired}: {reason}")
+            size = f"the pool shrinks to {self.goal.desired}"
+            self._retire(index, f"{size}: {reason}" if self.goal.desired else size)
             replacement = self.replacement_of.pop(index, None)
             if replacement is not None:
                 self._retire(replacement, f"slot {index} is not to be replaced any more")

@@ -212,7 +212,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             raise ConfigError(f"on is {on!r}; give 'replica' or 'host'", "on")
         first = 1 if on == "replica" else None
         return [
-            Target(host.actor, member)
+            Target(host.actor, member, f"host {host.index}: ")
             for member in self._serving()
             if member.info is not None
             for host in member.info.hosts[:first]
