@@ -12,11 +12,13 @@ from pool.errors import InfeasibleError as InfeasibleError
 from pool.errors import InvalidTransition as InvalidTransition
 from pool.errors import MemberFailed as MemberFailed
 from pool.errors import MemberLost as MemberLost
+from pool.errors import MemberUnreachable as MemberUnreachable
 from pool.errors import NotAdmitted as NotAdmitted
 from pool.errors import Permanent as Permanent
 from pool.errors import PoolClosed as PoolClosed
 from pool.errors import PoolError as PoolError
 from pool.errors import PoolFailed as PoolFailed
+from pool.errors import RemoteError as RemoteError
 from pool.errors import ReservationFailed as ReservationFailed
 from pool.errors import SizeUnreachable as SizeUnreachable
 from pool.errors import SourceUnavailable as SourceUnavailable
@@ -70,6 +72,7 @@ __all__ = [
     "MemberLost",
     "MemberReport",
     "MemberSnapshot",
+    "MemberUnreachable",
     "Node",
     "NodeHost",
     "NodeSelector",
@@ -82,6 +85,7 @@ __all__ = [
     "PoolError",
     "PoolFailed",
     "PoolSnapshot",
+    "RemoteError",
     "ReplicaInfo",
     "ReplicaPool",
     "ReplicaShape",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,13 +21,15 @@ import anyio.to_thread
 
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import Actor, News
-from pool.errors import NotAdmitted, SourceUnavailable
+from pool.errors import NotAdmitted
 from pool.host.info import HostInfo
 from pool.host.node_host import NodeHost
 from pool.host.ports import PortLeases
 from pool.notices.source import NodeNoticeSource
 from pool.planning.notice import Notice
 from pool.planning.resources import Resources
+
+_log = logging.getLogger("pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,18 @@ class HostBody:
                 self._idle.set()
 
     async def _ask_forever(self, source: NodeNoticeSource, context: Context) -> None:
+        trouble = ""
         while True:
             try:
                 notice = await source.check(context.node_id, context.address)
-            except SourceUnavailable:
-                pass  # No verdict (INV-9): what was told stays told.
+            except Exception as error:
+                # `SourceUnavailable`, or a fault in the source itself: no verdict (INV-9), what was
+                # told stays told. Said once for each trouble.
+                if str(error) != trouble:
+                    trouble = str(error)
+                    _log.warning("source %s could not be asked: %s", source.name, trouble)
             else:
+                trouble = ""
                 if notice is None:
                     self._told.pop(source.name, None)
                 else:

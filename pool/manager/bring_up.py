@@ -85,7 +85,10 @@ async def _explain_wait(
 ) -> None:
     await anyio.sleep(EXPLAIN_AFTER_S)
     while True:
-        explain(await hooks.explain_wait(member.identity))
+        try:
+            explain(await hooks.explain_wait(member.identity))
+        except Exception as error:
+            explain(f"why it waits could not be found out: {error!r}")
         await anyio.sleep(EXPLAIN_EVERY_S)
 
 

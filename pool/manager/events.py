@@ -109,7 +109,10 @@ class EventLog:
             **facts,
         )
         for follower in self._followers:
-            follower(event)
+            try:
+                follower(event)
+            except Exception:
+                self._log.exception("follower_failed", follower=repr(follower))
 
     @property
     def kept(self) -> tuple[Event, ...]:

@@ -137,7 +137,10 @@ async def _shut_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Desce
 
 async def _kill(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
     assert member.actor is not None
-    hooks.kill_member(member.actor, member.info)
+    try:
+        hooks.kill_member(member.actor, member.info)
+    except Exception as error:
+        way.troubles.append(f"it could not be killed: {error!r}")
     limit_s = max(way.left_s(Rung.KILL), LEAST_KILL_S)
     with anyio.move_on_after(limit_s) as scope:
         await member.dead.wait()

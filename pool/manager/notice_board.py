@@ -13,7 +13,6 @@ from dataclasses import replace
 import anyio
 
 from pool.cluster.interface import Cluster
-from pool.errors import SourceUnavailable
 from pool.manager.events import EventKind, EventLog
 from pool.manager.member import Incarnation, InfoT, Warned
 from pool.notices.source import ClusterNoticeSource
@@ -61,8 +60,9 @@ class NoticeBoard:
             nodes = {node for member in asked for node in member.nodes} | self.leaving_nodes()
             try:
                 found = await source.check(self._cluster, sorted(nodes))
-            except SourceUnavailable as error:
-                # No verdict (INV-9): what was known stays known. Said once for each trouble.
+            except Exception as error:
+                # `SourceUnavailable`, or a fault in the source itself: no verdict (INV-9), what was
+                # known stays known. Said once for each trouble.
                 if str(error) != trouble:
                     trouble = str(error)
                     self._emit(EventKind.SOURCE_UNAVAILABLE, source=source.name, reason=trouble)

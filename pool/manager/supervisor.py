@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -17,7 +16,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
-from pool.cluster.interface import Cluster, Death, Fault, Identity, News
+from pool.cluster.interface import Actor, Cluster, Death, Fault, Identity, News, Reply, ReplyKind
 from pool.errors import PoolFailed
 from pool.manager.bring_up import bring_up, fault_of
 from pool.manager.events import EventKind, EventLog
@@ -52,7 +51,7 @@ class Supervisor(Hooks[InfoT]):
         self.cluster = cluster
         self.instance = instance
         self.policies = policies
-        self.polled_at = time.monotonic()
+        self.polled_at = 0.0
         self.emit = EventLog(name, cluster.unix_time)
         self._goal = Goal(desired=0, surge=policies.surge, ladder_s=policies.drain.timeout_s)
         self._slots: dict[int, Slot[InfoT]] = {}
@@ -277,6 +276,11 @@ class Supervisor(Hooks[InfoT]):
             return
         if member.state in (State.STOPPING, State.GONE):
             return
+        if slot.role is Role.RETIRING:
+            # It was to go anyway: that it went early uses no budget up.
+            member.fault = fault
+            self._wake()
+            return
         answer = self._restarts.record(member, fault)
         if isinstance(answer, GiveUp):
             self._give_up(answer, fault)
@@ -357,8 +361,8 @@ class Supervisor(Hooks[InfoT]):
             members = [slot.incarnation for slot in polled if slot.incarnation is not None]
             actors = [member.actor for member in members if member.actor is not None]
             with self._pulse.beat() as beat:
-                replies = await self.check_members(actors, self.policies.health.timeout_s)
-            self.polled_at = time.monotonic()
+                replies = await self._ask_health(actors)
+            self.polled_at = anyio.current_time()
             for slot, member, reply in zip(polled, members, replies, strict=True):
                 if slot.incarnation is not member or not member.state.is_up:
                     continue
@@ -370,6 +374,14 @@ class Supervisor(Hooks[InfoT]):
                 elif verdict is Verdict.HEALTHY and member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)
             await self._pulse.rest()
+
+    async def _ask_health(self, actors: Sequence[Actor]) -> Sequence[Reply]:
+        try:
+            return await self.check_members(actors, self.policies.health.timeout_s)
+        except Exception as error:
+            # The checker failed, not the members (INV-9).
+            self.emit(EventKind.SOURCE_UNAVAILABLE, source="health", reason=repr(error))
+            return [Reply(ReplyKind.UNAVAILABLE, detail=repr(error))] * len(actors)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -711,11 +711,29 @@ def _where(
         who = _holders(space.nodes[n], missing, planned.get(n, {}), by_totals=by_totals)
         text += f"; node {space.nodes[n].name} has {has} free{who}"
     if len(short) > _NODES_SHOWN:
-        return f"{text}; {len(short) - _NODES_SHOWN} more nodes are short too"
+        return f"{text}; {_others(space, short[_NODES_SHOWN:], planned, by_totals=by_totals)}"
     other = "other node" if free or short else "node"
     if not need.plan.selector.is_any:
         other += f" with {need.plan.selector}"
     return f"{text}; no {other} has {_text(space, part.vector)}"
+
+
+def _others(
+    space: _Space,
+    short: Sequence[int],
+    planned: Mapping[int, Mapping[str, Resources]],
+    *,
+    by_totals: bool,
+) -> str:
+    """Say of the nodes that are not listed how many they are, and who is on them."""
+    names = {who for n in short for who in planned.get(n, {})}
+    if not by_totals:
+        names |= {who for n in short for who in space.nodes[n].held_by}
+    shown = sorted(names)[:_HOLDERS_SHOWN]
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown)} more")
+    who = f" ({', '.join(shown)})" if shown else ""
+    return f"{len(short)} more nodes are short too{who}"
 
 
 def _holders(

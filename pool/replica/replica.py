@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 
 import anyio
@@ -40,7 +39,6 @@ class Replica:
         self._hosts: HostPool | None = None
         self._running: asyncio.Task[None] | None = None
         self._close = asyncio.Event()
-        self._seen_alive = time.monotonic()
 
     async def start(self, context: Context) -> ReplicaInfo:
         """Bring every host up; the replica is ready when all are, or not at all.
@@ -100,9 +98,10 @@ class Replica:
             MemberFailed: A host is suspect, or the manager's loop is stuck.
         """
         hosts = self._hosts
-        if hosts is None:
+        if hosts is None or not hosts.polled_at:
             return
-        age_s = time.monotonic() - hosts.polled_at
+        # NB: this loop and the manager's count from the same monotonic clock.
+        age_s = asyncio.get_running_loop().time() - hosts.polled_at
         health = self._plan.policies.health
         limit_s = health.period_s + 2 * health.timeout_s
         if age_s > limit_s:

@@ -191,6 +191,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
                 f"not done after {self.limit_s:g} virtual seconds. Waiting:\n{self.waiting()}"
             )
         self._now = max(self._now, due)
+        # Timers count as due up to this much early; less than a float's own step would be never.
+        self._clock_resolution = max(1e-9, 2 * math.ulp(self._now))
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None

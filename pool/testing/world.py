@@ -27,6 +27,10 @@ from pool.testing.room import Group, Place, Room, SimNode
 from pool.testing.virtual_time import EPOCH_S, VirtualTimeLoop, current_loop
 
 LOG_KEPT = 200_000
+LATE_S = 1e-6
+"""What comes later than this was kept waiting by a stall."""
+READ_S = 0.001
+"""How long it then takes to be read."""
 IDLE_RETRY_S = 60.0
 """Pause before a fault is tried again that found nobody to strike."""
 
@@ -416,7 +420,8 @@ class World:
         actor.calls[number] = call
         # NB: messages do not overtake each other on the way to an actor, as with Ray.
         way_s = self.draw_s("call_s")
-        arrives = max(self.now + way_s, actor.last_arrival)
+        # Timers of one moment have no order, so that each gets a moment of its own.
+        arrives = max(self.now + way_s, actor.last_arrival + 1e-6)
         actor.last_arrival = arrives
         self.loop.call_at(arrives, self._deliver, actor, number, call, context=self._variables)
         return call
@@ -458,17 +463,19 @@ class World:
                 self.say(f"fault: reply of {actor} to {call.method} is {late_s:.3f} s late")
                 way_s += late_s
                 actor.spoilt_at = self.now + late_s
-        self.later(way_s, self._arrive, actor, number, call, result, error)
+        outcome = functools.partial(call.settle, result)
+        if error is not None:
+            outcome = functools.partial(call.refuse, error)
+        self.later(way_s, self._arrive, actor, number, outcome, self.now + way_s)
 
     def _arrive(
-        self, actor: SimActor, number: int, call: Call, result: Any, error: BaseException | None
+        self, actor: SimActor, number: int, outcome: Callable[[], None], due: float
     ) -> None:
-        if actor.calls.pop(number, None) is None:
-            return
-        if error is None:
-            call.settle(result)
-        else:
-            call.refuse(error)
+        if self.now > due + LATE_S:
+            # Whoever stood still did not read from the network either: its timers come first.
+            self.later(READ_S, self._arrive, actor, number, outcome, self.now + READ_S)
+        elif actor.calls.pop(number, None) is not None:
+            outcome()
 
     # -- faults -------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class RayCluster(Cluster):
         handle = (
             actor_class(spec.label)
             .options(**_actor_options(spec))
-            .remote(spec.body, spec.args, spec.identity)
+            .remote(spec.body, spec.args, spec.identity, RayCluster)
         )
         return Actor(handle._actor_id.hex(), spec.identity, handle)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import inspect
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray import cloudpickle
 
 from pool.cluster.body import Context
-from pool.cluster.interface import Identity, News
+from pool.cluster.interface import Cluster, Identity, News
 from pool.errors import RemoteError
 
 HEALTH_GROUP = "health"
@@ -27,17 +28,22 @@ HEALTH_CONCURRENCY = 8
 class Shell:
     """Hold a body inside an actor, and pass calls on to it."""
 
-    def __init__(self, body: type, args: tuple[Any, ...], identity: Identity) -> None:
+    def __init__(
+        self,
+        body: type,
+        args: tuple[Any, ...],
+        identity: Identity,
+        connect: Callable[[], Cluster],
+    ) -> None:
         self._identity = identity
+        self._connect = connect
         self._body = body(*args)
 
     async def start(self) -> Any:
         """Tell the body where it runs, and let it get ready."""
-        from pool.cluster.ray.cluster import RayCluster
-
         runtime = ray.get_runtime_context()
         context = Context(
-            cluster=RayCluster(),
+            cluster=self._connect(),
             identity=self._identity,
             node_id=runtime.get_node_id(),
             address=ray.util.get_node_ip_address(),
