@@ -1,5 +1,6 @@
 """Keep pools of actors on Ray: replicas over node hosts, scaled, polled, replaced and drained."""
 
+from pool import blocking as blocking
 from pool import notices as notices
 from pool import rendezvous as rendezvous
 from pool.cluster.interface import Actor as Actor
@@ -102,6 +103,7 @@ __all__ = [
     "State",
     "Temporary",
     "Topology",
+    "blocking",
     "notices",
     "rendezvous",
 ]

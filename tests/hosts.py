@@ -6,10 +6,13 @@ import asyncio
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pool
+from pool.cluster.body import Bulletin, Context
+from pool.cluster.interface import News
 
 
 class Switched(pool.NodeHost):
@@ -210,3 +213,48 @@ def visible_devices() -> list[str]:
 
     found: list[str] = ray.get_runtime_context().get_accelerator_ids()["GPU"]
     return found
+
+
+@dataclass(frozen=True)
+class ClerkInfo:
+    """Tell of a `Clerk`."""
+
+    desk: str
+    pid: int
+
+
+class Clerk:
+    """Be the body of a member's actor, as somebody writes it who needs no hosts."""
+
+    def __init__(self, desk: str) -> None:
+        self.desk = desk
+        self.bulletin = Bulletin()
+
+    async def start(self, context: Context) -> ClerkInfo:
+        return ClerkInfo(self.desk, os.getpid())
+
+    async def check_health(self) -> None:
+        pass
+
+    async def lifeline(self, seen: int) -> News:
+        return await self.bulletin.after(seen)
+
+    async def drain(self, budget_s: float) -> None:
+        pass
+
+    async def restore(self) -> None:
+        pass
+
+    async def shutdown(self, budget_s: float) -> None:
+        pass
+
+    def stamp(self, number: int) -> str:
+        return f"{self.desk}:{number}"
+
+
+class SlowSecond(pool.NodeHost):
+    """Never get ready, on the second host of a replica."""
+
+    async def start(self) -> None:
+        if self.index == 1:
+            await asyncio.Event().wait()

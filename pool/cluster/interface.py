@@ -164,6 +164,7 @@ class ReplyKind(enum.Enum):
     ANSWER = "answer"
     ERROR = "error"
     TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
     UNAVAILABLE = "unavailable"
 
 

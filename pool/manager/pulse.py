@@ -6,7 +6,7 @@ So each beat measures how late the loop was, and a missing answer in a late beat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -22,6 +22,7 @@ _PROBES = {
     ReplyKind.ANSWER: ProbeKind.OK,
     ReplyKind.ERROR: ProbeKind.ILL,
     ReplyKind.TIMEOUT: ProbeKind.TIMEOUT,
+    ReplyKind.UNREACHABLE: ProbeKind.UNREACHABLE,
     ReplyKind.UNAVAILABLE: ProbeKind.UNAVAILABLE,
 }
 
@@ -57,17 +58,29 @@ class Beat:
     def __init__(self, policy: HealthPolicy) -> None:
         self._policy = policy
         self.is_late = False
+        self._has_witness = False
+
+    def hear(self, replies: Sequence[Reply]) -> None:
+        """Take note of all replies together: whether anybody could be reached at all."""
+        answered = (ReplyKind.ANSWER, ReplyKind.ERROR)
+        self._has_witness = any(reply.kind in answered for reply in replies)
 
     def judge(self, member: Incarnation[InfoT], reply: Reply) -> tuple[Verdict, str]:
         """Return the verdict on a member and why, and keep its health record."""
-        kind = _PROBES[reply.kind]
-        if kind is ProbeKind.TIMEOUT and self.is_late:
-            kind = ProbeKind.LATE
         member.health, verdict, why = judge(
             member.health,
-            Probe(kind, reply.detail),
+            Probe(self._kind(reply), reply.detail),
             self._policy,
             now=anyio.current_time(),
             ready_since=member.ready_since,
         )
         return verdict, why
+
+    def _kind(self, reply: Reply) -> ProbeKind:
+        kind = _PROBES[reply.kind]
+        if kind is ProbeKind.TIMEOUT and self.is_late:
+            return ProbeKind.LATE
+        if kind is ProbeKind.UNREACHABLE and not self._has_witness:
+            # Nobody answered: it may be we who are cut off.
+            return ProbeKind.UNAVAILABLE
+        return kind

@@ -363,6 +363,7 @@ class Supervisor(Hooks[InfoT]):
             with self._pulse.beat() as beat:
                 replies = await self._ask_health(actors)
             self.polled_at = anyio.current_time()
+            beat.hear(replies)
             for slot, member, reply in zip(polled, members, replies, strict=True):
                 if slot.incarnation is not member or not member.state.is_up:
                     continue

@@ -73,6 +73,8 @@ class ProbeKind(Enum):
     """Our own loop ran late, so that a missing answer proves nothing."""
     STALE = auto()
     """An answer came, from knowledge older than allowed."""
+    UNREACHABLE = auto()
+    """The member cannot be reached, while others answered the same checker."""
 
     @property
     def is_evidence(self) -> bool:
@@ -81,8 +83,8 @@ class ProbeKind(Enum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the probe speaks against the member."""
-        return self.is_evidence and self is not ProbeKind.OK
+        """Whether the probe speaks against the member, and counts as a failure."""
+        return self.is_evidence and self not in (ProbeKind.OK, ProbeKind.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ _SAW = {
     ProbeKind.UNAVAILABLE: "the checker could not ask",
     ProbeKind.LATE: "our own loop ran late",
     ProbeKind.STALE: "its answer was too old",
+    ProbeKind.UNREACHABLE: "it cannot be reached",
 }
 
 _ROWS: tuple[
@@ -190,6 +193,14 @@ _ROWS: tuple[
             if case.record.consecutive_failures
             else "as before"
         ),
+    ),
+    # Silence is not death: the other side of a cut link may be alive, and a second member in its
+    # slot would be one too many (INV-1). Whether it is dead, its lifeline will tell.
+    (
+        lambda case: case.probe.kind is ProbeKind.UNREACHABLE,
+        Verdict.SUSPECT,
+        _Case.noted,
+        lambda case: "while others answered",
     ),
     # A member that just got ready may be busy loading; an operator still sees what it said.
     (

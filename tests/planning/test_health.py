@@ -175,6 +175,7 @@ def test_a_member_fails_only_after_enough_failures_in_a_row(
     probes: list[Probe], policy: HealthPolicy
 ) -> None:
     evidence = [probe for probe in probes if probe.kind.is_evidence]
+    evidence = [probe for probe in evidence if probe.kind is not ProbeKind.UNREACHABLE]
     verdicts = run(policy, evidence)
     for index, verdict in enumerate(verdicts):
         last = evidence[max(0, index + 1 - policy.failures) : index + 1]
@@ -215,3 +216,15 @@ def test_one_good_answer_makes_a_member_healthy_whatever_came_before(
     before: list[Probe], policy: HealthPolicy
 ) -> None:
     assert run(policy, [*before, Probe(ProbeKind.OK)])[-1] is Verdict.HEALTHY
+
+
+@given(st.lists(PROBES, max_size=20), HEALTH_POLICIES)
+def test_a_member_that_cannot_be_reached_is_suspect_and_never_failed_for_that(
+    probes: list[Probe], policy: HealthPolicy
+) -> None:
+    """INV-1, INV-9: silence is no death, and counts neither for nor against the member."""
+    silence = Probe(ProbeKind.UNREACHABLE)
+    before = run(policy, probes)
+    after = run(policy, [each for probe in probes for each in (silence, probe)])
+    assert after[1::2] == before
+    assert set(after[0::2]) <= {Verdict.SUSPECT}

@@ -161,6 +161,8 @@ def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
         return Reply(ReplyKind.ANSWER, future.result())
     if isinstance(error, exceptions.RayTaskError):
         return Reply(ReplyKind.ERROR, detail=str(getattr(error, "cause", error)))
+    if isinstance(error, exceptions.ActorUnavailableError):
+        return Reply(ReplyKind.UNREACHABLE, detail=first_line(error))
     # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).
     return Reply(ReplyKind.UNAVAILABLE, detail=first_line(error))
 

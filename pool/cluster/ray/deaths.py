@@ -32,7 +32,7 @@ def death_of(error: BaseException) -> Death | None:
         case exceptions.ActorUnschedulableError():
             return _death(Cause.NODE_LOST, f"its node cannot take it: {first_line(error)}")
         case exceptions.RayActorError() if getattr(error, "actor_init_failed", False):
-            return _death(Cause.START, first_line(error))
+            return _death(Cause.START, last_line(error))
         case exceptions.RayActorError() if error.preempted:
             return _death(Cause.PREEMPTION, "its node was preempted")
         case exceptions.RayActorError():
@@ -57,7 +57,7 @@ def error_of(error: BaseException, member: str) -> BaseException:
             if isinstance(cause, PoolError):
                 return cause
             if isinstance(cause, Exception):
-                cause.add_note(f"raised in {member}:\n{_COLOUR.sub('', str(error)).strip()}")
+                cause.add_note(f"raised in {member}:\n{plain(str(error)).strip()}")
                 return cause
             return error
         case exceptions.ActorUnavailableError():
@@ -84,6 +84,16 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text that says something."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's text: of a remote traceback, what was raised."""
+    return plain(str(error)).strip().splitlines()[-1].strip()
+
+
+def plain(text: str) -> str:
+    """Return a text of Ray's without its colours."""
+    return _COLOUR.sub("", text)
 
 
 def last_words(text: str) -> str:
