@@ -86,7 +86,21 @@ async def until(
             while not condition():
                 await replicas.changed()
     except TimeoutError:
-        raise AssertionError(f"not within {timeout_s} s; the pool is {replicas.snapshot()}") from None
+        raise AssertionError(
+            f"not within {timeout_s} s; the pool is {replicas.snapshot()}"
+        ) from None
+
+
+async def eventually(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Wait until something holds of which nobody tells."""
+    with anyio.fail_after(timeout_s):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await anyio.sleep(0.02)
+
+
+def is_busy(replicas: pool.ReplicaPool) -> bool:
+    """Return whether a call is under way on any member."""
+    return any(slot.member and slot.member.in_flight for slot in replicas.snapshot().slots)
 
 
 async def until_again(
