@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pool
 from pool.cluster.body import Bulletin, Context
@@ -151,14 +149,6 @@ def slowly(item: int) -> int:
     return item
 
 
-def wait_for(path: Path) -> int:
-    """Say by a file that the call began, then wait for another before returning."""
-    path.with_suffix(f".{os.getpid()}").touch()
-    while not path.exists():
-        time.sleep(0.01)
-    return os.getpid()
-
-
 def poison(item: int) -> int:
     """Kill the process at a negative item."""
     if item < 0:
@@ -177,18 +167,6 @@ def where(item: int) -> tuple[int, int]:
     """Return the item and who answered."""
     time.sleep(0.02)
     return item, os.getpid()
-
-
-def thread_of_call() -> bool:
-    """Return whether the call runs on the process's main thread."""
-    return threading.current_thread() is threading.main_thread()
-
-
-def with_file(count: Path) -> Any:
-    """Append a line to a file, to count calls over processes."""
-    with count.open("a") as file:
-        file.write("x\n")
-    return count.read_text().count("x")
 
 
 class Held(pool.NodeHost):

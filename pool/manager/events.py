@@ -88,7 +88,7 @@ class EventLog:
         self._pool = pool
         self._clock = clock
         self._kept: deque[Event] = deque(maxlen=KEPT)
-        self._followers: list[Callable[[Event], None]] = []
+        self._followers: dict[object, Callable[[Event], None]] = {}
         self._log = _logger().bind(pool=pool)
 
     def __call__(
@@ -108,7 +108,7 @@ class EventLog:
             **{key: value for key, value in where.items() if value is not None},
             **facts,
         )
-        for follower in self._followers:
+        for follower in list(self._followers.values()):
             try:
                 follower(event)
             except Exception:
@@ -123,10 +123,15 @@ class EventLog:
         """Call `follower` with each event from now on, on the pool's loop. It must not block.
 
         Returns:
-            A function that ends the following.
+            A function that ends the following. It may be called twice.
         """
-        self._followers.append(follower)
-        return lambda: self._followers.remove(follower)
+        key = object()
+        self._followers[key] = follower
+
+        def end() -> None:
+            self._followers.pop(key, None)
+
+        return end
 
 
 _NUMBERS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -317,8 +317,9 @@ class ResourcePoolManager(Supervisor[InfoT]):
         Returns:
             A function that ends it.
         """
-        self._listeners[listener] = None
-        return lambda: self._listeners.pop(listener, None)
+        key = object()
+        self._listeners[key] = listener
+        return lambda: self._listeners.pop(key, None)
 
     def spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task beside the pool's own; it is cancelled when the pool has closed."""

@@ -148,18 +148,28 @@ class Slot(Generic[InfoT]):
     def view(self) -> SlotView:
         """Return what the planner may see of it."""
         member = self.incarnation
+        if member is None:
+            return SlotView(
+                index=self.index,
+                role=self.role,
+                rank=self.rank,
+                replaces=self.replaces,
+                not_before=self.not_before,
+                given_up=self.given_up,
+            )
+        warned = bool(member.notices)
         return SlotView(
             index=self.index,
             role=self.role,
             rank=self.rank,
             replaces=self.replaces,
-            state=None if member is None else member.state,
-            fault=None if member is None or member.fault is None else member.fault.detail,
-            leave_by=None if member is None else member.leave_by,
-            has_deadline=member is not None and member.has_deadline,
+            state=member.life.state,
+            fault=None if member.fault is None else member.fault.detail,
+            leave_by=member.leave_by if warned else None,
+            has_deadline=member.has_deadline if warned else False,
             not_before=self.not_before,
             given_up=self.given_up,
-            in_flight=0 if member is None else member.in_flight,
+            in_flight=member.in_flight,
         )
 
     def picture(self, now: float) -> Member[InfoT] | None:

@@ -54,6 +54,8 @@ def parse(text: str, source: str) -> Notice:
         return Notice(kind=NoticeKind.PREEMPT, source=source)
     try:
         fields = json.loads(stripped)
+        if not isinstance(fields, dict):
+            raise TypeError("it is no JSON object")
         unknown = set(fields) - set(_FIELDS)
         if unknown:
             raise ValueError(f"unknown fields {sorted(unknown)}; known are {list(_FIELDS)}")
@@ -65,7 +67,7 @@ def parse(text: str, source: str) -> Notice:
             reason=str(fields.get("reason", "")),
             advisory=bool(fields.get("advisory", False)),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         reason = f"{stripped[:200]} (read as a plain notice: {error})"
         return Notice(kind=NoticeKind.PREEMPT, source=source, reason=reason)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -25,13 +25,26 @@ from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
 from pool.planning.packing import Fits, Request, pack
 from pool.planning.restart import RestartPolicy
-from pool.planning.shape import ReplicaShape, plan_shape
+from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
+from pool.planning.topology import Topology
 from pool.rendezvous import Rendezvous
 from pool.replica.host_pool import HostPlan
 from pool.replica.replica import Replica
 
 RESERVE_TIMEOUT_S = 60.0
 """After this long a group that is not ready is removed and planned anew from the nodes of then."""
+
+
+LOOK_LASTS_S = 1.0
+"""How long a look at the nodes serves; a plan made from an older one just waits a little longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    shape: ReplicaShape
+    topology: Topology
+    plan: BundlePlan
 
 
 class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
@@ -114,6 +127,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         super().__init__(name, cluster=cluster, policies=policies, notices=sources)
         self.shape = shape
         self._grows = cluster_grows
+        self._looking = anyio.Lock()
+        self._seen: _Look | None = None
         self._host_plan = HostPlan(
             host_class=host,
             host_args=host_args,
@@ -239,8 +254,33 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        plan = next_plan(self._shape_now(), await self.cluster.topology())
+        plan, _ = await self._next_plan_and_nodes()
         return await self.cluster.reserve(plan, identity, RESERVE_TIMEOUT_S)
+
+    async def explain_wait(self, identity: Identity) -> str:
+        try:
+            plan, topology = await self._next_plan_and_nodes()
+        except InfeasibleError as error:
+            return str(error)
+        verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
+        return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
+
+    async def _next_plan_and_nodes(self) -> tuple[BundlePlan, Topology]:
+        """Plan the next replica; many that start together share one look at the nodes.
+
+        A look costs as much as there are nodes and groups, so that one for each of a thousand
+        replicas would cost the square. The plan goes by what nodes have in total, which seldom
+        changes; one that goes by what is free is made anew each time.
+        """
+        shape = self._shape_now()
+        async with self._looking:
+            now = anyio.current_time()
+            seen = self._seen
+            lasts_s = LOOK_LASTS_S if shape.max_nodes is None else 0.0
+            if seen is None or seen.shape != shape or now - seen.at >= lasts_s:
+                topology = await self.cluster.topology()
+                self._seen = seen = _Look(now, shape, topology, next_plan(shape, topology))
+        return seen.plan, seen.topology
 
     def _shape_now(self) -> ReplicaShape:
         """Return the shape with the nodes left out that are about to go away."""
@@ -249,15 +289,6 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             return self.shape
         selector = self.shape.selector
         return replace(self.shape, selector=replace(selector, without=selector.without | leaving))
-
-    async def explain_wait(self, identity: Identity) -> str:
-        topology = await self.cluster.topology()
-        try:
-            plan = next_plan(self._shape_now(), topology)
-        except InfeasibleError as error:
-            return str(error)
-        verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
-        return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
 
     async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
         if reservation is None:

@@ -1,0 +1,99 @@
+"""Each private part of Ray that we call, on this very version of Ray.
+
+When one of these fails after an upgrade, its name says which part the new version took away;
+`pool/cluster/ray/private.py` is the one place to mend.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import ray
+
+from pool.cluster.ray import private
+from tests import hosts
+from tests.world import World
+
+pytestmark = pytest.mark.ray
+
+# Ray's stubs do not know its options.
+remote: Any = ray.remote
+
+
+def actor_of(kind: type, **options: Any) -> Any:
+    return remote(num_cpus=0, **options)(kind)
+
+
+HERE = f"on Ray {ray.__version__}"
+
+
+def test_draining_nodes_says_which_nodes_drain_and_until_when_and_drain_node_tells_it(
+    world: World,
+) -> None:
+    """Row P6: `get_draining_nodes` and `GcsClient.drain_node`; the node is added for this alone."""
+    cluster = world.cluster.cluster
+    assert private.draining_nodes() == {}, HERE
+    # A raylet that has nothing left exits at once when it is drained, so it is given something.
+    node = cluster.add_node(num_cpus=1, resources={"drained": 1})
+    try:
+        tenant = actor_of(hosts.Tenant, resources={"drained": 1}).remote()
+        ray.get(tenant.pid.remote(), timeout=60)
+        deadline = time.time() + 600
+        assert private.drain_node(node.node_id, "a test", deadline), HERE
+        world.eventually(lambda: bool(private.draining_nodes()), private.draining_nodes)
+        [(node_id, deadline_ms)] = private.draining_nodes().items()
+        assert node_id == node.node_id, HERE
+        assert deadline_ms == pytest.approx(deadline * 1000, abs=2), HERE
+        ray.kill(tenant)
+        world.eventually(lambda: not private.draining_nodes(), private.draining_nodes)
+    finally:
+        cluster.remove_node(node)
+
+
+def test_a_drain_without_a_deadline_has_the_deadline_zero(world: World) -> None:
+    """What `RayCluster.draining` reads as None."""
+    cluster = world.cluster.cluster
+    node = cluster.add_node(num_cpus=1, resources={"drained": 1})
+    try:
+        group = ray.util.placement_group([{"drained": 1}])
+        assert group.wait(30)
+        assert private.drain_node(node.node_id, "a test", None), HERE
+        world.eventually(
+            lambda: private.draining_nodes() == {node.node_id: 0}, private.draining_nodes
+        )
+        ray.util.remove_placement_group(group)
+    finally:
+        cluster.remove_node(node)
+
+
+def test_available_resources_per_node_has_what_is_free_on_each(world: World) -> None:
+    before = private.available_resources_per_node()
+    with_gpus = [free for free in before.values() if free.get("GPU")]
+    assert [free["GPU"] for free in with_gpus] == [4.0] * world.cluster.nodes, HERE
+    group = ray.util.placement_group([{"GPU": 3}])
+    assert group.wait(30)
+
+    def free() -> list[float]:
+        table = private.available_resources_per_node()
+        return sorted(free["GPU"] for free in table.values() if free.get("GPU"))
+
+    try:
+        world.eventually(lambda: free() == [1.0] + [4.0] * (world.cluster.nodes - 1), free)
+    finally:
+        ray.util.remove_placement_group(group)
+    world.eventually(lambda: free() == [4.0] * world.cluster.nodes, free)
+
+
+def test_actor_table_has_names_states_and_process_ids_of_the_dead_as_well(world: World) -> None:
+    tenant = actor_of(hosts.Tenant).options(name="a tenant").remote()
+    pid = ray.get(tenant.pid.remote(), timeout=60)
+    actor_id = tenant._actor_id.hex()
+    row = private.actor_table()[actor_id]
+    assert (row["Name"], row["State"], row["Pid"]) == ("a tenant", "ALIVE", pid), HERE
+    ray.kill(tenant)
+    world.eventually(
+        lambda: private.actor_table()[actor_id]["State"] == "DEAD",
+        lambda: private.actor_table()[actor_id],
+    )

@@ -1,0 +1,74 @@
+"""The polls' own clock: a loop that ran late changes no verdict (INV-9)."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from pool.cluster.interface import Reply, ReplyKind
+from pool.manager.pulse import Pulse
+from pool.planning.health import HealthPolicy, Verdict
+from pool.testing import run
+from tests.manager.members import member
+
+POLICY = HealthPolicy(period_s=5, timeout_s=2, failures=3, grace_s=0)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "kind", "verdict"),
+    [
+        (0.0, ReplyKind.ANSWER, Verdict.HEALTHY),
+        (0.0, ReplyKind.ERROR, Verdict.SUSPECT),
+        (2.0, ReplyKind.TIMEOUT, Verdict.SUSPECT),
+        (0.0, ReplyKind.UNAVAILABLE, Verdict.UNCHANGED),
+        # Our own loop was away for longer than half of the member's time.
+        (3.5, ReplyKind.TIMEOUT, Verdict.UNCHANGED),
+        # A clear word counts, however late we heard it.
+        (3.5, ReplyKind.ERROR, Verdict.SUSPECT),
+        (3.5, ReplyKind.ANSWER, Verdict.HEALTHY),
+    ],
+)
+def test_a_missing_answer_counts_only_when_we_listened(
+    took_s: float, kind: ReplyKind, verdict: Verdict
+) -> None:
+    async def main() -> Verdict:
+        pulse = Pulse(POLICY)
+        with pulse.beat() as beat:
+            await anyio.sleep(took_s)
+        return beat.judge(member(), Reply(kind, detail="seen"))[0]
+
+    assert run(main) is verdict
+
+
+def test_a_beat_after_a_late_awakening_proves_nothing_and_the_next_does() -> None:
+    async def main() -> list[Verdict]:
+        pulse, one = Pulse(POLICY), member()
+        verdicts = []
+        for late_s in (0.0, 4.0, 0.0, 0.0):
+            with pulse.beat() as beat:
+                await anyio.sleep(2)
+            verdicts.append(beat.judge(one, Reply(ReplyKind.TIMEOUT))[0])
+            # What a blocked loop does: the beat is due, and nobody comes.
+            pulse._began -= late_s + (POLICY.period_s if late_s else 0)
+            await pulse.rest()
+        return verdicts
+
+    assert run(main) == [
+        Verdict.SUSPECT,
+        Verdict.SUSPECT,
+        Verdict.UNCHANGED,
+        Verdict.FAILED,
+    ]
+
+
+def test_beats_keep_their_period_whatever_the_questions_take() -> None:
+    async def main() -> list[float]:
+        pulse, at = Pulse(POLICY), []
+        for took_s in (0.0, 1.0, 2.0):
+            at.append(anyio.current_time())
+            with pulse.beat():
+                await anyio.sleep(took_s)
+            await pulse.rest()
+        return at
+
+    assert run(main) == [0, 5, 10]

@@ -1,0 +1,176 @@
+"""A seed's scenario: a cluster, a pool, faults, and a driver that changes its mind."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import anyio
+
+import pool
+from pool.testing import Autoscaler, FaultPlan, SimNode, SimulatedCluster, run
+from pool.testing.invariants import Watch
+
+FAULTS = FaultPlan(
+    start_fails=0.02,
+    start_hangs=0.005,
+    drain_hangs=0.05,
+    shutdown_hangs=0.05,
+    group_unready=0.03,
+    reply_lost=0.002,
+    reply_late=0.002,
+    source_unavailable=0.01,
+    poll_unavailable=0.01,
+    actor_kills_per_h=1,
+    health_hangs_per_h=0.5,
+    node_losses_per_h=0.3,
+    node_silences_per_h=0.5,
+    notices_per_h=0.5,
+    notice_withdrawn=0.3,
+    stalls_per_h=2,
+    stall_s=(0.2, 0.9),
+)
+"""Everything at once, some hundred times as often as in a bad week."""
+
+CONVERGES_S = 420.0
+"""How long a pool may take to settle once nothing goes wrong any more.
+
+The longest way there: a start that hangs is given up after START_S, or a bad health is noticed
+after failures × period (15 s) and grace (30 s); a silent node is given up after 14 s; the ladder
+takes 30 s; then the back-off of 60 s, a reservation that is not ready and is made anew after 60 s,
+and another start.
+"""
+START_S = 60.0
+
+
+@dataclass
+class Outcome:
+    """What became of a scenario."""
+
+    digest: str
+    cluster: SimulatedCluster
+    settled_s: float
+    restarts: int
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+def play(
+    seed: int, hours: float = 1.0, *, faults: FaultPlan = FAULTS, **options: Any
+) -> Outcome:
+    """Play a seed's scenario to its end; an invariant that breaks is raised, with the story."""
+    return run(partial(_play, seed, hours, faults, options), seed=seed, limit_s=hours * 3600 * 10)
+
+
+async def _play(seed: int, hours: float, faults: FaultPlan, options: dict[str, Any]) -> Outcome:
+    chance = random.Random(f"scenario {seed}")
+    nodes = chance.choice([4, 6, 10])
+    devices = chance.choice([4, 8, 16])
+    scaler = Autoscaler(node=SimNode(gpus=8), delay_s=60, nodes_max=nodes)
+    cluster = SimulatedCluster(
+        [SimNode(gpus=8)] * nodes,
+        seed=seed,
+        faults=faults,
+        autoscaler=scaler if chance.random() < 0.3 else None,
+    )
+    cluster.note(f"seed {seed}: {nodes} nodes of 8, replicas of {devices}")
+    most = nodes * 8 // devices
+    given: dict[str, Any] = {
+        "shape": pool.ReplicaShape(devices=devices, cpus_per_device=1),
+        "hosts_hold_devices": chance.random() < 0.3,
+        "surge": chance.choice([0, 1, 1, 2]),
+        "start_timeout_s": START_S,
+        "restart": pool.RestartPolicy(intensity=chance.choice([3, 20, 1000])),
+    }
+    replicas = pool.ReplicaPool("r", cluster=cluster, **(given | options))
+    # A word drawn at random would make two equal runs differ.
+    replicas.instance = "simulated"
+    cluster.listen(replicas)
+    watch = Watch(replicas, cluster)
+    bystander = await _start_bystander(cluster)
+    async with replicas:
+        begun = anyio.current_time()
+        await _try_scale(cluster, replicas, chance.randint(1, most), 60)
+        while anyio.current_time() < begun + hours * 3600:
+            await anyio.sleep(chance.expovariate(1 / 20))
+            watch.check()
+            if chance.random() < 0.03:
+                await _change_mind(chance, cluster, replicas, most)
+                watch.check()
+        await _let_faults_end(cluster, nodes)
+        calm = anyio.current_time()
+        await _settle(cluster, replicas, max(1, most - 1))
+        settled_s = anyio.current_time() - calm
+        cluster.note(f"settled {settled_s:.3f} s after the last fault")
+        watch.check()
+        await _check_stays_settled(cluster, replicas)
+    watch.check_closed()
+    assert bystander in cluster.actors("bystander"), "INV-10: a bystander was reaped"
+    return Outcome(cluster.digest, cluster, settled_s, watch.restarts, watch.faults)
+
+
+class Bystander:
+    """Somebody else's actor."""
+
+
+async def _start_bystander(cluster: SimulatedCluster) -> pool.Actor:
+    # On a node of its own, that no fault strikes.
+    node = cluster.add_node(SimNode(cpus=1))
+    cluster.spare_node(node)
+    other = pool.Identity(pool="r", instance="other", slot=0, generation=1, level="bystander")
+    return cluster.start(
+        pool.ActorSpec(body=Bystander, label="Bystander", identity=other, node_id=node)
+    )
+
+
+async def _change_mind(
+    chance: random.Random, cluster: SimulatedCluster, replicas: pool.ReplicaPool, most: int
+) -> None:
+    size = chance.choice([chance.randint(0, most), sorted({1, max(1, most // 2), most})])
+    limit_s = chance.choice([0.5, 5, 60])
+    cancelled = chance.random() < 0.3
+    cluster.note(f"the driver scales to {size} within {limit_s} s{' and gives up' * cancelled}")
+    # INV-11: a cancelled call leaves the pool consistent.
+    with anyio.move_on_after(chance.uniform(0, limit_s) if cancelled else math.inf):
+        await _try_scale(cluster, replicas, size, limit_s)
+
+
+async def _try_scale(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool, size: Any, limit_s: float
+) -> None:
+    try:
+        await replicas.scale(size, timeout_s=limit_s)
+    except (pool.SizeUnreachable, pool.InfeasibleError) as error:
+        cluster.note(f"the driver is told: {type(error).__name__}")
+
+
+async def _let_faults_end(cluster: SimulatedCluster, nodes: int) -> None:
+    cluster.faults = cluster.faults.calm()
+    for node in cluster.nodes:
+        cluster.undrain_node(node)
+    for _ in range(nodes + 1 - len(cluster.nodes)):
+        cluster.add_node()
+
+
+async def _settle(cluster: SimulatedCluster, replicas: pool.ReplicaPool, size: int) -> None:
+    try:
+        await replicas.scale(size, timeout_s=CONVERGES_S)
+        await replicas.wait_settled(CONVERGES_S)
+    except (TimeoutError, pool.PoolError) as error:
+        raise AssertionError(
+            f"the pool did not settle: {error!r}\n{replicas.snapshot()}\n{cluster.story()}"
+        ) from error
+
+
+async def _check_stays_settled(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+    """INV-5: from a settled state nothing is planned, and nobody moves."""
+    # A reply that was lost just before may still come to light in the next rounds of polls.
+    await anyio.sleep(60)
+    said = len(replicas.events())
+    await anyio.sleep(600)
+    assert replicas.is_settled, replicas.snapshot()
+    later = [str(event) for event in replicas.events()[said:]]
+    assert not later, f"INV-5: a settled pool did {later}"

@@ -1,0 +1,250 @@
+"""Single faults on a replica pool of real hosts, each told to its end, and nothing left after it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import pool
+from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
+from pool.testing.invariants import Watch
+
+Story = Callable[[SimulatedCluster, pool.ReplicaPool], Awaitable[None]]
+
+
+def pool_of(
+    size: int, nodes: int, *, faults: FaultPlan | None = None, **options: Any
+) -> Callable[[Story], Callable[[], None]]:
+    """Tell a story of a pool of replicas with two hosts each."""
+
+    def decorate(story: Story) -> Callable[[], None]:
+        def runs() -> None:
+            async def main() -> None:
+                cluster = SimulatedCluster([SimNode(gpus=8)] * nodes, faults=faults)
+                shape = pool.ReplicaShape(devices=16)
+                replicas = pool.ReplicaPool("r", shape=shape, cluster=cluster, **options)
+                cluster.listen(replicas)
+                watch = Watch(replicas, cluster)
+                async with replicas:
+                    if size:
+                        result = await replicas.scale(size, timeout_s=60)
+                        assert result.is_complete
+                    await story(cluster, replicas)
+                    watch.check()
+                watch.check_closed()
+
+            run(main, limit_s=86_400)
+
+        runs.__name__ = story.__name__
+        return runs
+
+    return decorate
+
+
+async def settle(replicas: pool.ReplicaPool, within_s: float) -> float:
+    begun = anyio.current_time()
+    await anyio.sleep(0.1)
+    await replicas.wait_settled(within_s)
+    return anyio.current_time() - begun
+
+
+def ids(replicas: pool.ReplicaPool) -> list[str]:
+    return [member.id for member in replicas.members()]
+
+
+@pool_of(2, nodes=4)
+async def test_a_killed_replica_comes_back_in_its_slot_and_the_other_is_left_alone(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.crash(replicas.handles()[0])
+    assert await settle(replicas, 10) < 5
+    assert ids(replicas) == ["r/0.2", "r/1.1"]
+
+
+@pool_of(2, nodes=4)
+async def test_a_killed_host_takes_its_gang_along(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    info = replicas[1].info
+    assert info is not None
+    cluster.crash(info.hosts[1].actor)
+    assert await settle(replicas, 10) < 5
+    assert ids(replicas) == ["r/0.1", "r/1.2"]
+    assert replicas.failures[0].detail.startswith("host 1:")
+
+
+@pool_of(2, nodes=5)
+async def test_a_lost_node_is_replaced_by_a_spare(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    lost = replicas[0].nodes[1]
+    cluster.lose_node(lost)
+    assert await settle(replicas, 10) < 5
+    assert lost not in replicas[0].nodes
+    assert replicas.failures[0].cause is pool.Cause.NODE_LOST
+
+
+@pool_of(2, nodes=4)
+async def test_waiting_for_a_node_is_no_failure(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.lose_node(replicas[0].nodes[0])
+    await anyio.sleep(1000)
+    [failure] = replicas.failures
+    assert failure.cause is pool.Cause.NODE_LOST
+    cluster.add_node()
+    assert await settle(replicas, 120) < 70
+
+
+@pool_of(1, nodes=2)
+async def test_a_cluster_without_nodes_is_waited_for(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    for node in cluster.nodes:
+        cluster.lose_node(node)
+    await anyio.sleep(3600)
+    assert len(replicas.failures) == 1
+    assert replicas.failed is None
+    for _ in range(2):
+        cluster.add_node()
+    assert await settle(replicas, 120) < 70
+
+
+@pool_of(1, nodes=2)
+async def test_a_hanging_health_check_is_found_within_its_periods(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    await anyio.sleep(60)
+    [actor] = replicas.handles()
+    cluster.hang(actor)
+    begun = anyio.current_time()
+    while not replicas.failures:
+        await anyio.sleep(0.1)
+    assert anyio.current_time() - begun < 3 * 5 + 2 + 0.2
+    assert await settle(replicas, 10) < 5
+
+
+@pool_of(2, nodes=6)
+async def test_a_notice_brings_the_replacement_first_and_nobody_is_missed(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.drain_node(replicas[0].nodes[0], in_s=120)
+    begun = anyio.current_time()
+    while anyio.current_time() < begun + 120:
+        assert len(replicas.handles()) == 2
+        await anyio.sleep(0.05)
+    assert replicas.is_settled
+    assert not replicas.failures
+
+
+@pool_of(1, nodes=2)
+async def test_a_notice_without_a_spare_drains_in_time(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.drain_node(replicas[0].nodes[0], in_s=120)
+    await anyio.sleep(100)
+    [report] = replicas.reports
+    assert (report.rung, report.troubles) == ("hook", ())
+    cluster.add_node()
+    assert await settle(replicas, 120) < 70
+    assert not replicas.failures
+
+
+@pool_of(1, nodes=4)
+async def test_a_withdrawn_notice_leaves_everything_as_it_was(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.lose_node(next(node for node in cluster.nodes if node not in replicas[0].nodes))
+    node = replicas[0].nodes[0]
+    cluster.drain_node(node, in_s=300)
+    await anyio.sleep(20)
+    cluster.undrain_node(node)
+    await settle(replicas, 30)
+    assert ids(replicas) == ["r/0.1"]
+
+
+@pool_of(2, nodes=4)
+async def test_a_pool_closes_in_its_time_although_nobody_answers(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.faults = FaultPlan(reply_lost=1.0)
+    begun = anyio.current_time()
+    await replicas.drain()
+    assert anyio.current_time() - begun < 31
+
+
+@pool_of(0, nodes=4, restart=pool.RestartPolicy(intensity=3), faults=FaultPlan(start_fails=1.0))
+async def test_a_start_that_always_fails_gives_up_with_the_cause(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    with pytest.raises(pool.SizeUnreachable, match="died at once"):
+        await replicas.scale(2)
+    assert anyio.current_time() < 60
+    await anyio.sleep(1000)
+    assert not cluster.left()
+
+
+@pool_of(2, nodes=4, faults=FaultPlan(shutdown_hangs=1.0, drain_hangs=1.0))
+async def test_a_drain_ends_although_every_hook_hangs(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    begun = anyio.current_time()
+    reports = await replicas.drain()
+    assert anyio.current_time() - begun < 31
+    assert [report.rung for report in reports] == ["kill", "kill"]
+
+
+@pytest.mark.xfail(reason="a death that nobody confirms is waited for as long as the ladder is")
+@pool_of(2, nodes=5, health=pool.HealthPolicy(period_s=2, timeout_s=1, failures=2))
+async def test_a_silent_node_is_replaced_before_the_cluster_knows(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    await anyio.sleep(60)
+    cluster.silence_node(replicas[0].nodes[0], for_s=3600)
+    begun = anyio.current_time()
+    while not replicas.failures:
+        await anyio.sleep(0.1)
+    await settle(replicas, 60)
+    assert anyio.current_time() - begun < 14
+    assert ids(replicas) == ["r/0.2", "r/1.1"]
+
+
+@pool_of(2, nodes=4)
+async def test_a_pool_closes_although_a_node_is_silent(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.silence_node(replicas[0].nodes[0], for_s=3600)
+
+
+@pool_of(0, nodes=4)
+async def test_a_scale_that_is_cancelled_stays_in_force(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    with anyio.move_on_after(0.1):
+        await replicas.scale(2)
+    assert await settle(replicas, 30) < 10
+    assert ids(replicas) == ["r/0.1", "r/1.1"]
+
+
+async def cancelled_after(delay_s: float) -> None:
+    cluster = SimulatedCluster([SimNode(gpus=8)] * 4)
+    replicas = pool.ReplicaPool("r", shape=pool.ReplicaShape(devices=16), cluster=cluster)
+    cluster.listen(replicas)
+    watch = Watch(replicas, cluster)
+    with anyio.move_on_after(delay_s):
+        async with replicas:
+            await replicas.scale(2)
+            await replicas.drain()
+    watch.check_closed()
+
+
+AT_ONCE = pytest.param(0, marks=pytest.mark.xfail(reason="opening, it waits for its own tasks"))
+
+
+@pytest.mark.parametrize("delay_s", [AT_ONCE, 0.0001, *(step / 20 for step in range(1, 40))])
+def test_a_block_that_is_cancelled_at_any_moment_leaves_nothing(delay_s: float) -> None:
+    """INV-4, INV-11. The moments cover reserving, starting, ready, and draining."""
+    run(lambda: cancelled_after(delay_s), limit_s=3600)
