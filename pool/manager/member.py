@@ -64,6 +64,7 @@ class Incarnation(Generic[InfoT]):
 
     identity: Identity
     life: Lifecycle
+    slot: Slot[InfoT]
     reservation: Reservation | None = None
     actor: Actor | None = None
     info: InfoT | None = None
@@ -144,9 +145,23 @@ class Slot(Generic[InfoT]):
     given_up: str | None = None
     retired: str | None = None
     waits_for: str | None = None
+    seen: SlotView | None = None
+
+    def look_anew(self) -> None:
+        """Forget the view: something that it shows has changed.
+
+        NB: whoever changes a field of the slot or its member has to call it, except for
+        `in_flight`, which planners read only when the size changes.
+        """
+        self.seen = None
 
     def view(self) -> SlotView:
         """Return what the planner may see of it."""
+        if self.seen is None:
+            self.seen = self._look()
+        return self.seen
+
+    def _look(self) -> SlotView:
         member = self.incarnation
         if member is None:
             return SlotView(

@@ -90,6 +90,7 @@ class NoticeBoard:
             self._leaving.pop((source, notice.node_id), None)
             self._say(member, f"withdrawn: {notice}")
         member.notices[source] = tuple(after.values())
+        member.slot.look_anew()
         self._wake()
 
     def _first_seen(self, notice: Notice) -> Warned:

@@ -104,6 +104,8 @@ class Supervisor(Hooks[InfoT]):
         if desired != self._goal.desired:
             self.emit(EventKind.POOL_SCALED, desired=desired, reason=reason)
         self._goal = Goal(desired=desired, surge=self._goal.surge, ladder_s=self._goal.ladder_s)
+        for slot in self._slots.values():
+            slot.look_anew()  # Who is least busy counts only when the size changes.
         self._wake()
 
     def _wake(self) -> None:
@@ -144,8 +146,7 @@ class Supervisor(Hooks[InfoT]):
             for action in self._plan.actions:
                 self._act(action)
             self._tell_changed()
-            if self._plan.actions:
-                # What was done may allow more at once; a settled plan is what ends this.
+            if self._plan.may_allow_more:
                 await anyio.lowlevel.checkpoint()
                 continue
             now = anyio.current_time()
@@ -172,6 +173,7 @@ class Supervisor(Hooks[InfoT]):
             self.emit(EventKind.SLOT_OPENED, action.slot, rank=action.rank, reason=action.reason)
             return
         slot = self._slots[action.slot]
+        slot.look_anew()
         member = slot.incarnation
         match action.verb:
             case Verb.START:
@@ -219,7 +221,8 @@ class Supervisor(Hooks[InfoT]):
             level=self.level,
         )
         life = Lifecycle(identity.member, anyio.current_time())
-        member = slot.incarnation = Incarnation[InfoT](identity, life)
+        member = slot.incarnation = Incarnation[InfoT](identity, life, slot)
+        slot.look_anew()
         member.on_lost = functools.partial(self._note_fault, member)
         self._say_state(member, reason)
         return member
@@ -276,6 +279,7 @@ class Supervisor(Hooks[InfoT]):
             self._restarts.forget()
         for slot in self._slots.values():
             slot.given_up = None
+            slot.look_anew()
 
     def _note_fault(self, member: Incarnation[InfoT], fault: Fault) -> None:
         """Write down why a member failed, and plan its restart. The first fault counts."""
@@ -284,6 +288,7 @@ class Supervisor(Hooks[InfoT]):
             return
         if member.state in (State.STOPPING, State.GONE):
             return
+        slot.look_anew()
         if slot.role is Role.RETIRING:
             # It was to go anyway: that it went early uses no budget up.
             member.fault = fault
@@ -304,6 +309,7 @@ class Supervisor(Hooks[InfoT]):
             self.on_pool_failed(self._failed)
         for slot in self._slots.values():
             slot.given_up = answer.reason
+            slot.look_anew()
 
     async def _drain(
         self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent, scope: anyio.CancelScope
@@ -327,6 +333,7 @@ class Supervisor(Hooks[InfoT]):
         self._reports.append(report)
         self._advance(member, State.GONE, f"nothing of it is left ({report.rung})")
         slot.incarnation = None
+        slot.look_anew()
         self.emit(
             EventKind.MEMBER_DRAINED,
             slot.index,
@@ -343,8 +350,12 @@ class Supervisor(Hooks[InfoT]):
 
     def _advance(self, member: Incarnation[InfoT], state: State, reason: str) -> None:
         member.life.advance(state, reason, anyio.current_time())
+        member.slot.look_anew()
         self._say_state(member, reason)
-        self._wake()
+        if state is State.STARTING:
+            self._tell_changed()  # A coming member is a coming member: no plan is different.
+        else:
+            self._wake()
 
     def _say_state(self, member: Incarnation[InfoT], reason: str) -> None:
         identity = member.identity

@@ -147,6 +147,17 @@ class Plan:
         """Whether there is nothing to do and nothing to wait for (INV-5)."""
         return not self.actions and not self.waiting
 
+    @property
+    def may_allow_more(self) -> bool:
+        """Whether carrying it out may at once allow what it could not plan yet.
+
+        Members that only begin or end something change nothing more until they have done so.
+        """
+        return any(action.verb in _RESHAPING for action in self.actions)
+
+
+_RESHAPING = frozenset({Verb.RANK, Verb.RETIRE, Verb.RESTORE, Verb.CLOSE})
+
 
 def reconcile(slots: Sequence[SlotView], goal: Goal, now: float) -> Plan:
     """Plan the next steps of a pool.

@@ -35,8 +35,11 @@ RESERVE_TIMEOUT_S = 60.0
 """After this long a group that is not ready is removed and planned anew from the nodes of then."""
 
 
-LOOK_LASTS_S = 1.0
-"""How long a look at the nodes serves; a plan made from an older one just waits a little longer."""
+LOOK_LASTS_S = 600.0
+"""How long a plan serves for further replicas, as long as no reservation has to wait."""
+FRESH_S = 1.0
+OLD_LOOK_TIMEOUT_S = 5.0
+"""After this long a group that was planned from an older look is planned anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,33 +257,38 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        plan, _ = await self._next_plan_and_nodes()
-        return await self.cluster.reserve(plan, identity, RESERVE_TIMEOUT_S)
+        look = await self._look(LOOK_LASTS_S if self.shape.max_nodes is None else 0.0)
+        is_old = anyio.current_time() - look.at > FRESH_S
+        timeout_s = OLD_LOOK_TIMEOUT_S if is_old else RESERVE_TIMEOUT_S
+        try:
+            return await self.cluster.reserve(look.plan, identity, timeout_s)
+        except ReservationFailed:
+            self._seen = None
+            raise
 
     async def explain_wait(self, identity: Identity) -> str:
         try:
-            plan, topology = await self._next_plan_and_nodes()
+            look = await self._look(FRESH_S)
         except InfeasibleError as error:
             return str(error)
-        verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
+        verdict = pack([Request(f"slot {identity.slot}", look.plan)], look.topology)
         return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
 
-    async def _next_plan_and_nodes(self) -> tuple[BundlePlan, Topology]:
-        """Plan the next replica; many that start together share one look at the nodes.
+    async def _look(self, lasts_s: float) -> _Look:
+        """Look at the nodes and plan the next replica, or return a look that is young enough.
 
-        A look costs as much as there are nodes and groups, so that one for each of a thousand
-        replicas would cost the square. The plan goes by what nodes have in total, which seldom
-        changes; one that goes by what is free is made anew each time.
+        A look costs as much as there are nodes and groups: one for each of a thousand replicas
+        would cost the square. A plan goes by what nodes have in total, which seldom changes, so it
+        is kept until a reservation made with it has to wait.
         """
         shape = self._shape_now()
         async with self._looking:
             now = anyio.current_time()
             seen = self._seen
-            lasts_s = LOOK_LASTS_S if shape.max_nodes is None else 0.0
-            if seen is None or seen.shape != shape or now - seen.at >= lasts_s:
+            if seen is None or seen.shape != shape or now - seen.at > lasts_s:
                 topology = await self.cluster.topology()
                 self._seen = seen = _Look(now, shape, topology, next_plan(shape, topology))
-        return seen.plan, seen.topology
+        return seen
 
     def _shape_now(self) -> ReplicaShape:
         """Return the shape with the nodes left out that are about to go away."""

@@ -9,7 +9,7 @@ import anyio
 
 from pool.cluster.interface import Actor, Identity, Reservation
 from pool.manager.hooks import Hooks
-from pool.manager.member import Incarnation
+from pool.manager.member import Incarnation, Slot
 from pool.planning.lifecycle import Lifecycle, State
 
 IDENTITY = Identity(pool="p", instance="abc", slot=0, generation=1)
@@ -20,7 +20,7 @@ def member(*, nodes: tuple[str, ...] = ("n1",)) -> Incarnation[str]:
     life = Lifecycle(IDENTITY.member, 0)
     life.advance(State.STARTING, "its reservation is ready", 0)
     life.advance(State.READY, "it started", 0)
-    made = Incarnation[str](IDENTITY, life)
+    made = Incarnation[str](IDENTITY, life, Slot(0))
     made.reservation = Reservation("group", nodes, ())
     made.actor = Actor("actor", IDENTITY)
     made.info = "info"

@@ -100,6 +100,16 @@ def test_the_order_in_which_slots_are_seen_changes_nothing_that_matters(
     assert sorted(verbs(plain)) == sorted(verbs(other))
 
 
+@given(pools(), goals)
+def test_a_plan_that_only_begins_or_ends_things_leaves_nothing_to_be_done_at_once(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """So a manager plans once for a death, and need not plan again to see what it has done."""
+    plan = reconcile(slots, goal, NOW)
+    if not plan.may_allow_more:
+        assert reconcile(apply(slots, plan), goal, NOW).actions == ()
+
+
 # -- progress: it finishes ---------------------------------------------------------------------
 
 
