@@ -49,6 +49,7 @@ class Body(Protocol):
 
     async def lifeline(self, seen: int) -> News:
         """Wait for news beyond version `seen`. It ends in no other way but with the actor."""
+        ...
 
     async def drain(self, budget_s: float) -> None:
         """Take no new work, and return when the work in flight is done."""
@@ -62,6 +63,7 @@ class Body(Protocol):
         Returns:
             What went wrong on the way, in sentences; nothing, for a clean end.
         """
+        ...
 
 
 class Bulletin:

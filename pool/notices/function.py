@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import anyio.to_thread
 
@@ -32,10 +34,14 @@ class FunctionNotices(ClusterNoticeSource):
 
     async def check(self, cluster: Cluster, node_ids: Sequence[str]) -> Mapping[str, Notice]:
         try:
-            if inspect.iscoroutinefunction(self._ask):
-                answer = await self._ask(node_ids)
-            else:
-                answer = await anyio.to_thread.run_sync(self._ask, node_ids)
+            found = await self._call(node_ids)
+            answer = await found if inspect.isawaitable(found) else found
         except Exception as error:
             raise SourceUnavailable(f"{self.name} raised {error!r}") from error
         return dict(answer)
+
+    async def _call(self, node_ids: Sequence[str]) -> Mapping[str, Notice] | Awaitable[Any]:
+        if inspect.iscoroutinefunction(self._ask):
+            return self._ask(node_ids)
+        ask: Callable[[], Any] = functools.partial(self._ask, node_ids)
+        return await anyio.to_thread.run_sync(ask)

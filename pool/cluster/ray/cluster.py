@@ -198,10 +198,10 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
 def _create_group(plan: BundlePlan, name: str) -> PlacementGroup:
     bundles = [dict(bundle) for bundle in plan.bundles]
     labels = {} if plan.selector.is_any else plan.selector.bundle_labels(_topology())
-    selectors = [labels] * len(bundles) if labels else None
-    group: PlacementGroup = placement_group(
-        bundles, strategy=plan.strategy, name=name, bundle_label_selector=selectors
-    )
+    options: dict[str, Any] = {"strategy": plan.strategy, "name": name}
+    if labels:
+        options["bundle_label_selector"] = [labels] * len(bundles)
+    group: PlacementGroup = placement_group(bundles, **options)
     return group
 
 

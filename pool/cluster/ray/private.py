@@ -11,18 +11,21 @@ from typing import Any
 
 import ray
 
+# Ray's type stubs do not know its private parts.
+_ray: Any = ray
+
 
 def draining_nodes() -> Mapping[str, int]:
     """Return the nodes the GCS drains: node id to deadline in UNIX milliseconds, 0 for none.
 
     Neither `ray.nodes()` nor the state API shows them.
     """
-    return dict(ray._private.state.state.get_draining_nodes())
+    return dict(_ray._private.state.state.get_draining_nodes())
 
 
 def available_resources_per_node() -> Mapping[str, Mapping[str, float]]:
     """Return what is free on each node that is alive. The public call has only the total."""
-    return dict(ray._private.state.available_resources_per_node())
+    return dict(_ray._private.state.available_resources_per_node())
 
 
 def actor_table() -> Mapping[str, Mapping[str, Any]]:
@@ -30,7 +33,7 @@ def actor_table() -> Mapping[str, Mapping[str, Any]]:
 
     The public `list_actors` needs the dashboard and stops at a limit.
     """
-    return dict(ray._private.state.actors())
+    return dict(_ray._private.state.actors())
 
 
 def drain_node(node_id: str, reason: str, deadline_unix_s: float | None) -> bool:

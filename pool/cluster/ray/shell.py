@@ -25,6 +25,10 @@ HEALTH_CONCURRENCY = 8
 """How many owners may ask at once; one asks in the usual case, a few while a pool is taken over."""
 
 
+# Ray's type stubs do not say that it exports these.
+_pickle: Any = cloudpickle
+
+
 class Shell:
     """Hold a body inside an actor, and pass calls on to it."""
 
@@ -72,7 +76,7 @@ class Shell:
 def sendable(error: Exception) -> Exception:
     """Return an exception that arrives at the caller: the error itself, or else its description."""
     try:
-        cloudpickle.loads(cloudpickle.dumps(error))
+        _pickle.loads(_pickle.dumps(error))
     except Exception:
         kind = f"{type(error).__module__}.{type(error).__qualname__}"
         return RemoteError(kind, str(error), traceback.format_exc())
