@@ -141,7 +141,8 @@ async def _kill(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -
         hooks.kill_member(member.actor, member.info)
     except Exception as error:
         way.troubles.append(f"it could not be killed: {error!r}")
-    limit_s = max(way.left_s(Rung.KILL), LEAST_KILL_S)
+    # NB: not the time that other rungs left over. A node that fell silent never confirms.
+    limit_s = max(min(way.left_s(Rung.KILL), way.ladder.kill_s), LEAST_KILL_S)
     with anyio.move_on_after(limit_s) as scope:
         await member.dead.wait()
     if scope.cancelled_caught:

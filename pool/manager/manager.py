@@ -90,7 +90,9 @@ class ResourcePoolManager(Supervisor[InfoT]):
             raise PoolClosed(f"pool {self.name!r} was opened before; make a new one")
         self._outer = anyio.create_task_group()
         await self._outer.__aenter__()
-        await self._outer.start(self._run, self._sources)
+        # Shielded: a cancellation here would leave a task group that nobody leaves again.
+        with anyio.CancelScope(shield=True):
+            await self._outer.start(self._run, self._sources)
         self.emit(EventKind.POOL_OPENED, instance=self.instance)
         return self
 

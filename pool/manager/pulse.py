@@ -1,7 +1,8 @@
 """The health polls' own clock: what a reply means depends on whether *we* were on time.
 
 A loop that ran late has not listened; a reply it missed proves nothing about the member (INV-9).
-So each beat measures how late the loop was, and a missing answer in a late beat is no verdict.
+So a metronome ticks while answers are waited for, and adds up how late its ticks come; a missing
+answer in a late beat is no verdict.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pool.cluster.interface import Reply, ReplyKind
 from pool.manager.member import Incarnation, InfoT
 from pool.planning.health import HealthPolicy, Probe, ProbeKind, Verdict, judge
 
-LATE_SHARE = 0.5
+LATE_SHARE = 0.25
 """A loop that is late by more than this share of the time-out has eaten into the member's time."""
+TICK_SHARE = 0.1
+"""The metronome's period, as a share of the time-out."""
 
 _PROBES = {
     ReplyKind.ANSWER: ProbeKind.OK,
@@ -34,15 +37,34 @@ class Pulse:
         self.policy = policy
         self._overslept_s = 0.0
         self._began = 0.0
+        self._late_s = 0.0
+        self._beating = anyio.Event()
+        self._is_beating = False
+
+    async def keep_time(self) -> None:
+        """Tick while a beat goes on, and note how late each tick comes."""
+        while True:
+            await self._beating.wait()
+            self._beating = anyio.Event()
+            while self._is_beating:
+                due = anyio.current_time() + self.policy.timeout_s * TICK_SHARE
+                await anyio.sleep_until(due)
+                self._late_s += max(0.0, anyio.current_time() - due)
 
     @contextmanager
     def beat(self) -> Iterator[Beat]:
         """Time one round of questions."""
         beat = Beat(self.policy)
         self._began = anyio.current_time()
-        yield beat
+        self._late_s = 0.0
+        self._is_beating = True
+        self._beating.set()
+        try:
+            yield beat
+        finally:
+            self._is_beating = False
         took_s = anyio.current_time() - self._began
-        late_s = max(self._overslept_s, took_s - self.policy.timeout_s)
+        late_s = max(self._overslept_s, self._late_s, took_s - self.policy.timeout_s)
         beat.is_late = late_s > self.policy.timeout_s * LATE_SHARE
 
     async def rest(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -59,6 +59,7 @@ class Supervisor(Hooks[InfoT]):
         self.emit = EventLog(name, cluster.unix_time)
         self._goal = Goal(desired=0, surge=policies.surge, ladder_s=policies.drain.timeout_s)
         self._slots: dict[int, Slot[InfoT]] = {}
+        self._generations: Counter[int] = Counter()
         self._failed: PoolFailed | None = None
         self._plan = Plan()
         self._reports: deque[MemberReport] = deque(maxlen=REPORTS_KEPT)
@@ -89,6 +90,7 @@ class Supervisor(Hooks[InfoT]):
                 async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._reconcile_forever)
                     self._tasks.start_soon(self._poll_forever)
+                    self._tasks.start_soon(self._pulse.keep_time)
                     for source in sources:
                         self._tasks.start_soon(
                             self._notices.ask_forever, source, self._incarnations
@@ -212,7 +214,9 @@ class Supervisor(Hooks[InfoT]):
     # -- the life of one member ---------------------------------------------------------------
 
     def _incarnate(self, slot: Slot[InfoT], reason: str) -> Incarnation[InfoT]:
-        slot.generation += 1
+        # Counted over the life of the pool, not of the slot: an id is the name of an actor, and a
+        # dead one's may still be taken when its slot was closed and is opened again.
+        slot.generation = self._generations[slot.index] = self._generations[slot.index] + 1
         identity = Identity(
             pool=self.name,
             instance=self.instance,

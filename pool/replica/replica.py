@@ -39,6 +39,7 @@ class Replica:
         self._hosts: HostPool | None = None
         self._running: asyncio.Task[None] | None = None
         self._close = asyncio.Event()
+        self._stale: tuple[float, float] | None = None
 
     async def start(self, context: Context) -> ReplicaInfo:
         """Bring every host up; the replica is ready when all are, or not at all.
@@ -101,12 +102,20 @@ class Replica:
         if hosts is None or not hosts.polled_at:
             return
         # NB: this loop and the manager's count from the same monotonic clock.
-        age_s = asyncio.get_running_loop().time() - hosts.polled_at
+        now = asyncio.get_running_loop().time()
         health = self._plan.policies.health
         limit_s = health.period_s + 2 * health.timeout_s
-        if age_s > limit_s:
-            detail = f"its hosts were last polled {age_s:.1f} s ago, {limit_s:.1f} s are allowed"
-            raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
+        if now - hosts.polled_at > limit_s:
+            # A process that stood still finds all it knows old, and has to be given the time to
+            # look again before that is held against it (INV-9).
+            if self._stale is None or self._stale[0] != hosts.polled_at:
+                self._stale = (hosts.polled_at, now)
+            if now - self._stale[1] > health.period_s:
+                age_s = now - hosts.polled_at
+                detail = (
+                    f"its hosts were last polled {age_s:.1f} s ago, {limit_s:.1f} s are allowed"
+                )
+                raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
         for member in hosts.members():
             if member.state is State.SUSPECT:
                 detail = f"host {member.slot} is suspect"

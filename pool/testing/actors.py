@@ -49,8 +49,6 @@ class Call:
 class SimActor:
     """An actor: where it runs, whose it is, and what became of it."""
 
-    model: SimBody | None = None
-
     def __init__(self, number: int, spec: ActorSpec, owner: SimActor | None) -> None:
         self.number = number
         self.spec = spec
@@ -70,7 +68,9 @@ class SimActor:
         self.hung: set[str] = set()
         self.last_arrival = 0.0
         self.died_at = 0.0
-        # When a reply of it was last lost or late, and whether its own check ever said no.
+        # When it last lost somebody below it; when a reply of it was last lost or late; and
+        # whether its own check ever said no.
+        self.hurt_at = -math.inf
         self.spoilt_at = -math.inf
         self.is_ill = False
 
@@ -159,7 +159,7 @@ class Model(SimActor):
         self, number: int, spec: ActorSpec, owner: SimActor | None, model: SimBody
     ) -> None:
         super().__init__(number, spec, owner)
-        self.model: SimBody = model
+        self.model = model
         self.news = News()
         self.lifelines: list[tuple[int, asyncio.Future[Any]]] = []
 

@@ -45,9 +45,8 @@ class SimNode:
     @property
     def total(self) -> Resources:
         """What it has in all."""
-        return Resources.of(
-            cpus=self.cpus, devices=self.gpus, memory_bytes=self.memory_bytes, **self.extra
-        )
+        amounts = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_bytes}
+        return Resources({**amounts, **self.extra})
 
 
 class Place:

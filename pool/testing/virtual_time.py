@@ -35,7 +35,6 @@ from contextlib import ExitStack, contextmanager
 from contextvars import Context, ContextVar, copy_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from unittest import mock
 
 import anyio
 import anyio.lowlevel
@@ -97,6 +96,11 @@ class _Task(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self.number
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process has ended."""
+        return self.life is not None and self.life.ended
 
 
 class _Jump(selectors.BaseSelector):
@@ -194,7 +198,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         # Timers count as due up to this much early; less than a float's own step would be never.
         self._clock_resolution = max(1e-9, 2 * math.ulp(self._now))
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         if context is None:
@@ -206,7 +210,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         life.parked.append(handle)
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., object],
@@ -226,7 +230,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         else:
             callback(*args)
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         if threading.get_ident() != getattr(self, "_thread_id", None):
@@ -234,7 +238,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             raise RealWorld(_NO_THREADS)
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
         """Run the function now, on the loop: real threads would come and go as they like."""
         future = self.create_future()
         try:
@@ -259,7 +265,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         lines = [
             f"  {task.get_name()}: {_innermost(task)}"
             for task in self.tasks()
-            if not (isinstance(task, _Task) and task.life is not None and task.life.ended)
+            if not (isinstance(task, _Task) and task.is_dead)
         ]
         return "\n".join(
             lines[:WAITING_SHOWN]
@@ -336,7 +342,7 @@ class VirtualTime:
         if self.loop.is_closed():
             return
         try:
-            self._finish(lambda task: task.life is None or not task.life.ended)
+            self._finish(lambda task: not task.is_dead)
         finally:
             # The dead get to run their `finally` blocks now, where nobody sees it; Python would do
             # it while it collects the garbage, and complain.
@@ -364,9 +370,14 @@ class VirtualTime:
             task.cancel()
 
         async def all_done() -> None:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # NB: a process may end another one on its way out, whose tasks then never end.
+            while left := [task for task in tasks if not task.done() and not task.is_dead]:
+                await asyncio.wait(left, timeout=1)
 
         self._run(all_done())
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()
 
     def _run(self, coro: Coroutine[Any, Any, T]) -> T:
         with self._illusion():
@@ -377,10 +388,10 @@ class VirtualTime:
         """Make the world outside the loop go along with its time, while the loop runs."""
         loop, outside = self.loop, random.getstate()
         random.setstate(self._random)
-        patches = [
-            mock.patch.object(time, "monotonic", loop.time),
-            mock.patch.object(time, "time", lambda: EPOCH_S + loop.time()),
-            mock.patch.object(anyio.to_thread, "run_sync", _run_sync),
+        patches: list[tuple[object, str, object]] = [
+            (time, "monotonic", loop.time),
+            (time, "time", lambda: EPOCH_S + loop.time()),
+            (anyio.to_thread, "run_sync", _run_sync),
         ]
         if self._scopes is not None:
             numbers, count, make = self._numbers, loop._numbers, self._scopes.__init__
@@ -390,13 +401,15 @@ class VirtualTime:
                 make(scope, *args, **options)
 
             patches += [
-                mock.patch.object(self._scopes, "__init__", init),
-                mock.patch.object(self._scopes, "__hash__", lambda scope: numbers[id(scope)]),
+                (self._scopes, "__init__", init),
+                (self._scopes, "__hash__", lambda scope: numbers.get(id(scope), 0)),
             ]
         try:
             with ExitStack() as stack:
-                for patch in patches:
-                    stack.enter_context(patch)
+                for owner, name, value in patches:
+                    # `__hash__` is inherited, and is put back as its own; that is the same.
+                    stack.callback(setattr, owner, name, getattr(owner, name))
+                    setattr(owner, name, value)
                 yield
         finally:
             self._random = random.getstate()

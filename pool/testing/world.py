@@ -24,6 +24,7 @@ from pool.replica.replica import Replica
 from pool.testing.actors import Call, Model, ModelledReplica, Process, SimActor
 from pool.testing.faults import Chance, FaultPlan
 from pool.testing.room import Group, Place, Room, SimNode
+from pool.testing.strikes import Strikes
 from pool.testing.virtual_time import EPOCH_S, VirtualTimeLoop, current_loop
 
 LOG_KEPT = 200_000
@@ -31,8 +32,6 @@ LATE_S = 1e-6
 """What comes later than this was kept waiting by a stall."""
 READ_S = 0.001
 """How long it then takes to be read."""
-IDLE_RETRY_S = 60.0
-"""Pause before a fault is tried again that found nobody to strike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ class World:
         self._variables = Variables()
         self._numbers = 0
         self._settling = False
-        self._season = 0
+        self.strikes = Strikes(self)
         for kind in nodes:
             self.room.add(kind)
 
@@ -90,7 +89,7 @@ class World:
         """The loop of the first use."""
         if self._loop is None:
             self._loop = current_loop()
-            self.begin_faults()
+            self.strikes.begin()
         return self._loop
 
     @property
@@ -205,6 +204,7 @@ class World:
             for actor in list(group.actors.values()):
                 if isinstance(actor, Model) and not actor.is_dead:
                     actor.lose_host(place.node_id)
+                    actor.hurt_at = self.now
                     self.later(self.draw_s("death_s"), actor.tell)
         self.settle_soon()
 
@@ -265,12 +265,12 @@ class World:
         self.say(f"start {actor} on {actor.place.node_id if actor.place else 'no node'}")
         if trouble is not None:
             self.later(self.draw_s("death_s"), self.die, actor, Cause.NODE_LOST, trouble)
-        elif self._is_struck(actor) and self.hits("start_fails"):
+        elif self.strikes.may_strike(actor) and self.hits("start_fails"):
             delay_s = self.draw_s("actor_start_s")
             self.later(delay_s, self.die, actor, Cause.START, "fault: its process died at once")
         else:
             for method, name in _HANGS:
-                if self._is_struck(actor) and self.hits(name):
+                if self.strikes.may_strike(actor) and self.hits(name):
                     actor.hung.add(method)
             # A model's process and those of its hosts come up in its `start`.
             delay_s = 0.0 if isinstance(actor, Model) else self.draw_s("actor_start_s")
@@ -374,7 +374,7 @@ class World:
                 actor.group.used[actor.spec.bundle] = used.minus_clamped(actor.spec.holds)
         if actor.owner is not None:
             actor.owner.children.pop(actor.id, None)
-            actor.owner.spoilt_at = self.now
+            actor.owner.hurt_at = self.now
         self.later(self.draw_s("death_s"), self._tell_death, actor)
         if actor.children or actor.owned_groups:
             self.later(self.draw_s("owner_death_s"), self._bury, actor)
@@ -436,7 +436,7 @@ class World:
         if actor.place.silent or call.method in actor.hung:
             return
         answer = functools.partial(self._answer, actor, number, call)
-        if actor.model is not None:
+        if isinstance(actor, Model):
             model = actor.model
             result = model.result(call.method)
             self.later(model.takes_s(call.method), answer, result, None)
@@ -476,95 +476,6 @@ class World:
             self.later(READ_S, self._arrive, actor, number, outcome, self.now + READ_S)
         elif actor.calls.pop(number, None) is not None:
             outcome()
-
-    # -- faults -------------------------------------------------------------------------------
-
-    def begin_faults(self) -> None:
-        """Draw the first of each fault that comes at a rate; those drawn before are void."""
-        self._season += 1
-        for name, targets, strike in (
-            ("actor_kills_per_h", self._running, self._strike_actor),
-            ("health_hangs_per_h", self._running, self._strike_health),
-            ("node_losses_per_h", self._there, self._strike_node),
-            ("node_silences_per_h", self._there, self._strike_link),
-            ("notices_per_h", self._there, self._strike_notice),
-            ("stalls_per_h", lambda: [None], self._strike_driver),
-        ):
-            if getattr(self.faults, name):
-                self._await_fault(name, targets, strike, self._season)
-
-    def _await_fault(
-        self,
-        name: str,
-        targets: Callable[[], list[Any]],
-        strike: Callable[[Any], None],
-        season: int,
-    ) -> None:
-        count = len(targets())
-        rate_per_s = getattr(self.faults, name) * count / 3600
-        delay_s = self.chance.of(name).expovariate(rate_per_s) if count else IDLE_RETRY_S
-
-        def happen() -> None:
-            if season != self._season:
-                return
-            found = targets()
-            if count and found:
-                strike(self.chance.of(name).choice(found))
-            self._await_fault(name, targets, strike, season)
-
-        self.later(delay_s, happen)
-
-    def _running(self) -> list[SimActor]:
-        return [a for a in self.actors.values() if a.is_running and self._is_struck(a)]
-
-    def _is_struck(self, actor: SimActor) -> bool:
-        """Whether faults may strike it."""
-        return actor.place is not None and actor.place.node_id not in self.spared
-
-    def _there(self) -> list[Place]:
-        return [
-            place
-            for place in self.room.places.values()
-            if not place.silent and place.node_id not in self.spared
-        ]
-
-    def _strike_actor(self, actor: SimActor) -> None:
-        self.say(f"fault: {actor} is killed")
-        self.die(actor, Cause.CRASH, "fault: its process was killed")
-
-    def _strike_health(self, actor: SimActor) -> None:
-        self.say(f"fault: {actor} stops to answer its health checks")
-        actor.hung.add("check_health")
-
-    def _strike_node(self, place: Place) -> None:
-        self.lose_node(place, "fault")
-        self.later(self.draw_s("node_return_s"), self.add_node, place.kind)
-
-    def _strike_link(self, place: Place) -> None:
-        for_s = self.draw_s("node_silent_for_s")
-        self.silence_node(place, for_s)
-        if for_s >= self.faults.silence_s:
-            self.later(for_s + self.draw_s("node_return_s"), self.add_node, place.kind)
-
-    def _strike_notice(self, place: Place) -> None:
-        if place.draining:
-            return
-        in_s = self.draw_s("notice_s")
-        self.drain_node(place, in_s)
-        if self.hits("notice_withdrawn"):
-            at_s = self.chance.of("notice_withdrawn").uniform(0, in_s * 0.9)
-            self.later(at_s, self.undrain_node, place)
-            in_s += 1
-        self.later(in_s, self._replace, place)
-
-    def _replace(self, place: Place) -> None:
-        if self.room.places.get(place.node_id) is not place:
-            self.later(self.draw_s("node_return_s"), self.add_node, place.kind)
-
-    def _strike_driver(self, _: None) -> None:
-        for_s = self.draw_s("stall_s")
-        self.say(f"fault: everything stands still for {for_s:.3f} s")
-        self.loop.stall(for_s)
 
 
 _HANGS = (("start", "start_hangs"), ("drain", "drain_hangs"), ("shutdown", "shutdown_hangs"))

@@ -103,12 +103,13 @@ async def test_a_group_without_room_waits_and_leaves_nothing_when_it_times_out(
 ) -> None:
     held = await cluster.reserve(await plan(cluster, 8), identity(0), 10)
     begun = anyio.current_time()
+    whole = await plan(cluster, 8)
     with pytest.raises(ReservationFailed, match="not ready within 5 s"):
-        await cluster.reserve(held_plan := await plan(cluster, 8), identity(1), 5)
+        await cluster.reserve(whole, identity(1), 5)
     assert anyio.current_time() - begun == pytest.approx(5, abs=0.1)
     assert await cluster.leftovers("p", "x") == ["placement group g1 of p/0.1"]
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(cluster.reserve, held_plan, identity(1), 60)
+        tasks.start_soon(cluster.reserve, whole, identity(1), 60)
         await anyio.sleep(1)
         await cluster.release(held)
     assert cluster.left() == ["placement group g3 of p/1.1"]
@@ -162,19 +163,15 @@ async def test_a_call_reaches_the_body_and_comes_back(cluster: SimulatedCluster)
 async def test_a_kill_only_initiates_and_the_lifeline_says_when(cluster: SimulatedCluster) -> None:
     actor = cluster.start(spec(identity()))
     await cluster.call(actor, "start")
-    async with anyio.create_task_group() as tasks:
-
-        async def is_lost() -> None:
-            with pytest.raises(MemberLost):
-                await cluster.call(actor, "sleep", 100)
-
-        tasks.start_soon(is_lost)
-        await anyio.sleep(1)
-        cluster.kill(actor)
-        cluster.kill(actor)
-        assert cluster.actors() == [actor]
-        death = await cluster.lifeline(actor, 0)
-        assert isinstance(death, Death)
+    call = asyncio.create_task(cluster.call(actor, "sleep", 100))
+    await anyio.sleep(1)
+    cluster.kill(actor)
+    cluster.kill(actor)
+    assert cluster.actors() == [actor]
+    death = await cluster.lifeline(actor, 0)
+    assert isinstance(death, Death)
+    with pytest.raises(MemberLost):
+        await call
     assert await cluster.lifeline(actor, 0) == death
     with pytest.raises(MemberLost):
         await cluster.call(actor, "start")
@@ -255,13 +252,14 @@ def test_a_plan_of_faults_is_checked_and_prints_as_it_can_be_typed() -> None:
     assert eval(repr(faults)) == faults
     assert faults.calm() == FaultPlan(call_s=(0.1, 0.2))
     assert repr(FaultPlan()) == "FaultPlan()"
-    for field, value in (
+    wrong: list[tuple[str, Any]] = [
         ("reply_lost", 1.5),
         ("reply_lost", True),
         ("call_s", 3),
         ("call_s", (2, 1)),
         ("notices_per_h", -1),
-    ):
+    ]
+    for field, value in wrong:
         with pytest.raises(ConfigError) as caught:
             FaultPlan(**{field: value})
         assert caught.value.field == field

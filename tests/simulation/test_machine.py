@@ -147,7 +147,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.cluster.nodes) <= self.nodes)
     @rule()
     def add_node(self) -> None:
-        self.do(lambda: self.cluster.add_node())
+        self.do(self.cluster.add_node)
 
     @precondition(lambda self: self.used_nodes())
     @rule(number=PICKS, in_s=st.sampled_from([None, 0.5, 20.0, 45.0, 200.0]), after_s=SPANS_S)
@@ -211,8 +211,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.cluster.undrain_node(node)
         for _ in range(self.nodes - len(self.cluster.nodes)):
             self.cluster.add_node()
-        for actor in self.cluster.world.actors.values():
-            actor.hung.clear()
+        self.cluster.unhang()
         # Silent nodes are lost, or heard again, by then.
         await anyio.sleep(60)
         for _ in range(self.nodes - len(self.cluster.nodes)):

@@ -187,8 +187,12 @@ def test_a_manager_with_this_bug_is_caught(
 ) -> None:
     mutate(monkeypatch)
     with pytest.raises((AssertionError, Deadlock), match=caught_by):
-        for seed in range(SEEDS):
-            play(seed, HOURS, faults=faults, **options)
+        play_all(faults, options)
+
+
+def play_all(faults: FaultPlan, options: dict[str, Any]) -> None:
+    for seed in range(SEEDS):
+        play(seed, HOURS, faults=faults, **options)
 
 
 @pytest.mark.parametrize("faults", [NOTICES, DEAF_DRAINS])

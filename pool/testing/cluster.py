@@ -1,0 +1,385 @@
+"""`SimulatedCluster`: the cluster interface in virtual time, with faults from one seed.
+
+Managers, replicas and node hosts run on it unchanged, each in a process of its own as far as dying
+is concerned, and all on one event loop. It keeps the contract of `pool.cluster.interface`, and the
+habits of Ray that go beyond it: what an actor started dies with it, a placement group that lost a
+node looks for another, a draining node takes nothing new, a silent node is noticed late.
+
+Limits: arguments and results are handed over as they are, not pickled. Node hosts share this one
+operating system process, so that `os.environ`, the working directory and module globals are common
+to them; `HostInfo.pid` is the same for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from pool.cluster.interface import (
+    Actor,
+    ActorSpec,
+    Cluster,
+    Death,
+    Fault,
+    Identity,
+    News,
+    Reply,
+    ReplyKind,
+    Reservation,
+)
+from pool.errors import CallTimeout, ConfigError, MemberLost, ReservationFailed, SourceUnavailable
+from pool.manager.events import Event
+from pool.manager.manager import ResourcePoolManager
+from pool.planning.restart import Cause
+from pool.planning.shape import BundlePlan
+from pool.planning.topology import Topology
+from pool.testing.actors import Model, SimActor
+from pool.testing.faults import FaultPlan
+from pool.testing.room import Group, Place, SimNode, node_kinds
+from pool.testing.world import LOG_KEPT, Autoscaler, World
+
+HEALTHY = Reply(ReplyKind.ANSWER)
+
+
+class SimulatedCluster(Cluster):
+    """Be a cluster in virtual time. Use it inside `pool.testing.run`.
+
+    Args:
+        nodes: The nodes that are there at first.
+        seed: From which everything is drawn that happens by chance.
+        faults: How long things take, and what goes wrong.
+        autoscaler: Who brings further nodes when groups wait; nobody by default.
+        modelled: Whether a replica is a model, that runs no hosts and no code of yours: for pools
+            of thousands.
+        log_kept: How many lines of the log are kept; the digest covers all.
+
+    Raises:
+        ConfigError: A value cannot be right.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[SimNode] = (SimNode(gpus=8),),
+        *,
+        seed: int = 0,
+        faults: FaultPlan | None = None,
+        autoscaler: Autoscaler | None = None,
+        modelled: bool = False,
+        log_kept: int = LOG_KEPT,
+    ) -> None:
+        kinds = node_kinds(nodes)
+        plan = FaultPlan() if faults is None else faults
+        self._world = World(kinds, seed, plan, autoscaler, modelled, log_kept)
+        self._owner: SimActor | None = None
+
+    def _seen_from(self, actor: SimActor) -> SimulatedCluster:
+        """Return the same cluster, as the code inside an actor sees it."""
+        view = SimulatedCluster.__new__(SimulatedCluster)
+        view._world, view._owner = self._world, actor
+        return view
+
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether whoever asks is dead: what the dead still do has no effect."""
+        return self._owner is not None and self._owner.is_dead
+
+    # -- the interface ------------------------------------------------------------------------
+
+    async def topology(self) -> Topology:
+        await self._message()
+        return self._world.room.topology()
+
+    async def draining(self) -> Mapping[str, float | None]:
+        await self._message()
+        if self._world.hits("source_unavailable"):
+            raise SourceUnavailable("the simulated cluster does not say which nodes drain")
+        places = self._world.room.places
+        return {
+            node_id: place.drain_deadline for node_id, place in places.items() if place.draining
+        }
+
+    async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
+        world = self._world
+        if self._is_cut_off:
+            raise ReservationFailed("whoever asks is dead")
+        self._check_own(identity, "reserve")
+        group = world.ask_group(plan, identity, self._owner)
+        try:
+            await asyncio.wait([group.ready], timeout=timeout_s)
+        except BaseException:
+            self._drop(group, "its request was cancelled")
+            raise
+        if not group.ready.done() or group.removed or not group.is_placed:
+            self._drop(group, "it was not ready in time")
+            raise ReservationFailed(
+                f"the placement group of {identity.member} ({plan.reason}) "
+                f"was not ready within {timeout_s:g} s"
+            )
+        nodes = tuple(str(node) for node in group.nodes)
+        return Reservation(group.id, nodes, plan.bundles, group.id)
+
+    def _drop(self, group: Group, why: str) -> None:
+        if not self._is_cut_off:
+            self._world.drop_group(group, why)
+
+    async def release(self, reservation: Reservation) -> None:
+        if self._is_cut_off:
+            return
+        await self._message()
+        group = self._world.room.groups.get(reservation.id)
+        if group is not None:
+            self._check_own(group.identity, "release")
+            self._world.drop_group(group, "it was given back")
+
+    def start(self, spec: ActorSpec) -> Actor:
+        if self._is_cut_off:
+            return Actor("", spec.identity)
+        self._check_own(spec.identity, "start")
+        return self._world.start_actor(spec, self._owner, self._seen_from).handle
+
+    def kill(self, actor: Actor) -> None:
+        record = self._world.find(actor)
+        if record is not None and not self._is_cut_off:
+            self._check_own(record.spec.identity, "kill")
+            self._world.kill_actor(record)
+
+    async def call(
+        self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
+    ) -> Any:
+        record = self._reach(actor)
+        call = self._world.send(record, method, args)
+        await asyncio.wait([call.future], timeout=timeout_s)
+        if not call.future.done():
+            self._world.say(f"call of {method} on {record} timed out after {timeout_s:g} s")
+            raise CallTimeout(
+                f"{actor.identity.member} did not answer {method}() within {timeout_s:g} s"
+            )
+        return call.future.result()
+
+    def _reach(self, actor: Actor) -> SimActor:
+        record = self._world.find(actor)
+        if record is None or self._is_cut_off:
+            raise MemberLost(actor.identity.member, Cause.CRASH, "it cannot be reached")
+        return record
+
+    async def lifeline(self, actor: Actor, seen: int) -> News | Death:
+        world = self._world
+        record = world.find(actor)
+        if record is None or self._is_cut_off:
+            return Death(Fault(Cause.CRASH, "it cannot be reached"))
+        if isinstance(record, Model) and not record.is_dead:
+            future: asyncio.Future[News | Death] = world.loop.create_future()
+            record.lifelines.append((seen, future))
+            if record.news.version > seen:
+                world.later(world.draw_s("call_s"), record.tell)
+            return await future
+        try:
+            news: News = await world.send(record, "lifeline", (seen,)).future
+        except MemberLost as error:
+            return record.death or Death(Fault(Cause(error.cause), error.detail))
+        except Exception as error:
+            return Death(Fault(Cause.CRASH, f"its lifeline raised {error!r}"))
+        return news
+
+    async def poll(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+        world = self._world
+        if not actors:
+            return []
+        if self._is_cut_off or world.hits("poll_unavailable"):
+            if not self._is_cut_off:
+                world.say(f"fault: {len(actors)} health polls cannot be made")
+            await self._message()
+            return [Reply(ReplyKind.UNAVAILABLE, detail="nobody can be asked")] * len(actors)
+        if world.modelled:
+            return await self._poll_models(actors, timeout_s)
+        calls = [world.send(self._reach(actor), "check_health", ()) for actor in actors]
+        await asyncio.wait([call.future for call in calls], timeout=timeout_s)
+        return [_reply(call.future, timeout_s) for call in calls]
+
+    async def _poll_models(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+        """Answer for all models in one step; each message for itself would cost a task each."""
+        world = self._world
+        faults, chance = world.faults, world.chance.of("poll")
+        missing = faults.reply_lost + faults.reply_late
+        replies = []
+        is_slow = False
+        for actor in actors:
+            record = world.actors.get(actor.id)
+            if record is None:
+                replies.append(Reply(ReplyKind.UNAVAILABLE, detail="it is dead"))
+            elif (
+                (record.hung and "check_health" in record.hung)
+                or (missing and chance.random() < missing)
+                or (record.place is not None and record.place.silent)
+            ):
+                is_slow = True
+                replies.append(Reply(ReplyKind.TIMEOUT, detail=f"no answer in {timeout_s:g} s"))
+            else:
+                replies.append(HEALTHY)
+        await asyncio.sleep(timeout_s if is_slow else 2 * world.draw_s("call_s"))
+        return replies
+
+    async def leftovers(self, pool: str, instance: str) -> list[str]:
+        if self._is_cut_off:
+            return []
+        await self._message()
+        return self.left(pool, instance)
+
+    def unix_time(self) -> float:
+        return self._world.unix_time()
+
+    async def _message(self) -> None:
+        if not self._is_cut_off:
+            await anyio.sleep(2 * self._world.draw_s("call_s"))
+
+    def _check_own(self, identity: Identity, deed: str) -> None:
+        """Note who touches what is not theirs (INV-10)."""
+        mine = self._owner.spec.identity if self._owner is not None else None
+        if mine is not None and identity.instance != mine.instance:
+            self._world.trespasses.append(f"INV-10: {mine.member} did {deed} {identity.member}")
+
+    # -- what a test sees ---------------------------------------------------------------------
+
+    def left(self, pool: str | None = None, instance: str | None = None) -> list[str]:
+        """Return, as text, every live actor and every group; of one pool, if it is named."""
+
+        def is_meant(identity: Identity) -> bool:
+            if pool is None:
+                return True
+            is_named = identity.pool == pool or identity.pool.startswith(f"{pool}/")
+            return is_named and instance in (None, identity.instance)
+
+        actors = [a for a in self._world.actors.values() if is_meant(a.spec.identity)]
+        groups = [g for g in self._world.room.groups.values() if is_meant(g.identity)]
+        return [f"actor {actor}" for actor in actors] + [
+            f"placement group {group.id} of {group.identity.member}" for group in groups
+        ]
+
+    @property
+    def world(self) -> World:
+        """The books: nodes, groups, actors. For invariants, and for looking into."""
+        return self._world
+
+    @property
+    def nodes(self) -> list[str]:
+        """The ids of the nodes that are there."""
+        return list(self._world.room.places)
+
+    @property
+    def log(self) -> list[str]:
+        """What happened, a line each, oldest first."""
+        return list(self._world.log)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the whole log, that is the same for the same run."""
+        return self._world.digest.hexdigest()
+
+    def story(self, lines: int = 60) -> str:
+        """Return the end of the log."""
+        return "\n".join(self.log[-lines:])
+
+    def note(self, text: str) -> None:
+        """Write a line into the log."""
+        self._world.say(text)
+
+    def listen(self, pool: ResourcePoolManager[Any]) -> Callable[[], None]:
+        """Write a pool's events into the log, too; returns a function that ends it."""
+
+        def write(event: Event) -> None:
+            # The instance is a random word, and would make two equal runs differ.
+            text = str(event).replace(f"instance={pool.instance}", "instance=*")
+            self.note(f"pool {event.pool}: {text}")
+
+        return pool.follow(write)
+
+    # -- what a test does ---------------------------------------------------------------------
+
+    @property
+    def faults(self) -> FaultPlan:
+        """How long things take, and what goes wrong, from now on. It can be set."""
+        return self._world.faults
+
+    @faults.setter
+    def faults(self, plan: FaultPlan) -> None:
+        self._world.faults = plan
+        self._world.say(f"faults: {plan!r}")
+        self._world.strikes.begin()
+
+    def add_node(self, kind: SimNode | None = None) -> str:
+        """Let a node join, and return its id."""
+        return self._world.add_node(kind or SimNode(gpus=8))
+
+    def lose_node(self, node_id: str) -> None:
+        """Take a node away without notice, with all that runs on it."""
+        self._world.lose_node(self._place(node_id), "it was taken away")
+
+    def spare_node(self, node_id: str) -> None:
+        """Let no fault strike a node, or what runs on it."""
+        self._world.spared.add(self._place(node_id).node_id)
+
+    def silence_node(self, node_id: str, for_s: float) -> None:
+        """Cut a node off; after `FaultPlan.silence_s` seconds the cluster gives it up."""
+        self._world.silence_node(self._place(node_id), for_s)
+
+    def drain_node(self, node_id: str, in_s: float | None = None) -> None:
+        """Give notice of a node, that goes in so many seconds."""
+        self._world.drain_node(self._place(node_id), in_s)
+
+    def undrain_node(self, node_id: str) -> None:
+        """Withdraw a node's notice."""
+        self._world.undrain_node(self._place(node_id))
+
+    def _place(self, node_id: str) -> Place:
+        place = self._world.room.places.get(node_id)
+        if place is None:
+            raise ConfigError(f"node {node_id!r} is not there; there are {self.nodes}", "node_id")
+        return place
+
+    def crash(self, actor: Actor, detail: str = "its process was killed") -> None:
+        """Kill an actor from outside, as `kill -9` does; without effect on one that is dead."""
+        record = self._world.actors.get(actor.id)
+        if record is not None:
+            self._world.die(record, Cause.CRASH, detail)
+
+    def hang(self, actor: Actor, *methods: str) -> None:
+        """Let methods of an actor never return again; `check_health` if none is named."""
+        record = self._world.find(actor)
+        if record is not None:
+            self._world.say(f"{record} hangs in {', '.join(methods) or 'check_health'}")
+            record.hung.update(methods or ("check_health",))
+
+    def unhang(self) -> None:
+        """Let all that hangs answer again, from the next call on."""
+        for record in self._world.actors.values():
+            if record.hung:
+                record.hung.clear()
+                record.spoilt_at = self._world.now
+
+    def stall(self, duration_s: float) -> None:
+        """Let time pass in which nothing runs: the driver was stopped."""
+        self._world.say(f"everything stands still for {duration_s:g} s")
+        self._world.loop.stall(duration_s)
+
+    def actors(self, level: str | None = None) -> list[Actor]:
+        """Return the live actors, of one level if it is named, the oldest first."""
+        return [
+            actor.handle
+            for actor in self._world.actors.values()
+            if level in (None, actor.spec.identity.level)
+        ]
+
+
+def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
+    if not future.done():
+        return Reply(ReplyKind.TIMEOUT, detail=f"no answer within {timeout_s:g} s")
+    error = future.exception()
+    if error is None:
+        return Reply(ReplyKind.ANSWER, future.result())
+    if isinstance(error, MemberLost):
+        # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).
+        return Reply(ReplyKind.UNAVAILABLE, detail=error.detail)
+    return Reply(ReplyKind.ERROR, detail=str(error))

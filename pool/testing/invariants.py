@@ -1,0 +1,326 @@
+"""The invariants of a pool, checked from outside: against its events, and what the cluster holds.
+
+`validate` looks at one moment. `Watch` follows a pool's events as well, for what can be seen only
+over time, and knows from the simulation what no manager can know: whether a member that was judged
+ill was ill. The numbers are those of the documentation's page on invariants.
+
+Limits: INV-8 is checked as the cluster's books; whether a plan is right is the planners' own
+property. INV-11 is checked by cancelling things and calling this afterwards. INV-12 does not show
+in a simulation without ports and devices.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+import anyio
+
+from pool.errors import PoolError
+from pool.manager.events import Event, EventKind
+from pool.manager.manager import ResourcePoolManager
+from pool.planning.lifecycle import State
+from pool.planning.reconcile import Role
+from pool.planning.restart import Cause
+from pool.testing.actors import SimActor
+from pool.testing.cluster import SimulatedCluster
+from pool.testing.world import World
+
+GUILT_S = 120.0
+"""How long after a lost reply, or a silence, a bad verdict on a member may still come of it."""
+ORPHAN_S = 0.2
+"""How long after its owner's death something may still be there."""
+SLACK_S = 1.0
+"""How late a drain may begin: the loop's next round, and a plan or two."""
+
+
+class InvariantBroken(PoolError, AssertionError):
+    """Say which invariants do not hold, and how it came to that.
+
+    Args:
+        broken: A sentence each, beginning with the invariant's number.
+        story: The end of the cluster's log.
+    """
+
+    def __init__(self, broken: list[str], story: str = "") -> None:
+        super().__init__(broken, story)
+        self.broken = broken
+        self.story = story
+
+    def __str__(self) -> str:
+        return "\n".join([*self.broken, "The story so far:", self.story])
+
+
+def validate(pool: ResourcePoolManager[Any], cluster: SimulatedCluster) -> None:
+    """Check all that can be seen of a pool's invariants at this moment.
+
+    Args:
+        pool: The pool; a replica pool or one of your own.
+        cluster: The cluster it works in.
+
+    Raises:
+        InvariantBroken: Something does not hold.
+    """
+    broken = list(_broken_now(pool, cluster.world))
+    if broken:
+        raise InvariantBroken(broken, cluster.story())
+
+
+def _broken_now(pool: ResourcePoolManager[Any], world: World) -> list[str]:
+    broken = [*world.room.check(), *world.trespasses]
+    slots = {slot.index: slot for slot in pool.snapshot().slots}
+    generations = {
+        index: slot.member.generation for index, slot in slots.items() if slot.member is not None
+    }
+    actors = [actor for actor in world.actors.values() if _is_of(pool, actor.spec.identity)]
+    live = [actor for actor in actors if not actor.doomed and not _is_unheard(actor)]
+    groups = [group for group in world.room.groups.values() if _is_of(pool, group.identity)]
+    for word, things in (("member", live), ("placement group", groups)):
+        for slot, count in Counter(_identity(thing).slot for thing in things).items():
+            if count > 1:
+                broken.append(f"INV-1: slot {slot} has {count} live {word}s")
+        for thing in things:
+            identity = _identity(thing)
+            if generations.get(identity.slot) != identity.generation:
+                broken.append(f"INV-4: {word} of {identity.member} is there, and nobody's")
+    for actor in world.actors.values():
+        owner = actor.owner
+        if owner is not None and owner.is_dead and world.now - owner.died_at > ORPHAN_S:
+            broken.append(f"INV-4: {actor} outlived its owner {owner}")
+    ranks = Counter(slot.rank for slot in slots.values() if slot.rank is not None)
+    broken += [f"INV-12: rank {rank} is held {n} times" for rank, n in ranks.items() if n > 1]
+    if pool.is_settled:
+        ready = sum(
+            slot.member is not None and slot.member.state is State.READY for slot in slots.values()
+        )
+        if ready != pool.desired:
+            broken.append(f"INV-5: settled with {ready} of {pool.desired} ready")
+    return broken
+
+
+def _identity(thing: Any) -> Any:
+    return thing.spec.identity if isinstance(thing, SimActor) else thing.identity
+
+
+def _is_of(pool: ResourcePoolManager[Any], identity: Any) -> bool:
+    return bool(identity.pool == pool.name and identity.instance == pool.instance)
+
+
+def _is_unheard(actor: SimActor) -> bool:
+    return actor.place is not None and actor.place.silent
+
+
+class Watch:
+    """Follow a pool, and remember what broke an invariant. Begin it before the pool is opened.
+
+    Args:
+        pool: The pool.
+        cluster: The cluster it works in.
+    """
+
+    def __init__(self, pool: ResourcePoolManager[Any], cluster: SimulatedCluster) -> None:
+        self._pool = pool
+        self._cluster = cluster
+        self._broken: list[str] = []
+        self._excused: set[tuple[int | None, int | None]] = set()
+        self._retired: set[int] = set()
+        self._ranks: dict[int, int] = {}
+        self._due: dict[tuple[int | None, int | None], float] = {}
+        self._restarts: dict[Cause | None, deque[float]] = {}
+        self._causes: dict[int | None, Cause] = {}
+        self._has_failed = False
+        self.restarts = 0
+        self.faults: Counter[str] = Counter()
+        pool.follow(self._hear)
+
+    def check(self) -> None:
+        """Raise what was seen to break since the beginning, and what is broken now.
+
+        Raises:
+            InvariantBroken: Something does not hold.
+        """
+        self._check_drains()
+        broken = [*self._broken, *_broken_now(self._pool, self._cluster.world)]
+        if broken:
+            raise InvariantBroken(broken, self._cluster.story())
+
+    def check_closed(self) -> None:
+        """Check that a closed pool left nothing (INV-4).
+
+        Raises:
+            InvariantBroken: Something does not hold.
+        """
+        self.check()
+        left = [
+            text
+            for text in self._cluster.left(self._pool.name, self._pool.instance)
+            if not self._is_excused(text)
+        ]
+        if left:
+            broken = [f"INV-4: after the pool closed there is still {text}" for text in left]
+            raise InvariantBroken(broken, self._cluster.story())
+
+    def _is_excused(self, text: str) -> bool:
+        """Whether it is an actor on a node that nobody can reach, which was told to end."""
+        return any(
+            f"actor {actor}" == text and _is_unheard(actor)
+            for actor in self._cluster.world.actors.values()
+        )
+
+    # -- what is heard ------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        member = (event.slot, event.generation)
+        match event.kind:
+            case EventKind.MEMBER_STATE:
+                self._hear_state(event, member)
+            case EventKind.MEMBER_FAULT:
+                cause = Cause(event.facts["cause"])
+                self.faults[cause] += 1
+                self._excused.add(member)
+                self._due.pop(member, None)
+                self._causes[event.slot] = cause
+                if cause is Cause.UNHEALTHY:
+                    self._check_guilt(event, "judged unhealthy")
+                self._check_drainer(event)
+            case EventKind.MEMBER_NOTICE:
+                self._hear_notice(event, member)
+            case EventKind.RESTART_PLANNED:
+                self._hear_restart(event)
+            case EventKind.SLOT_RETIRED:
+                self._hear_retired(event)
+            case EventKind.SLOT_RANKED | EventKind.SLOT_OPENED:
+                self._hear_ranked(event)
+            case EventKind.POOL_FAILED:
+                self._has_failed = True
+            case EventKind.SLOT_CLOSED:
+                assert event.slot is not None
+                self._retired.discard(event.slot)
+                self._ranks.pop(event.slot, None)
+                self._excused = {who for who in self._excused if who[0] != event.slot}
+                self._due = {who: at for who, at in self._due.items() if who[0] != event.slot}
+            case _:
+                pass
+
+    def _hear_state(self, event: Event, member: tuple[int | None, int | None]) -> None:
+        state = State(event.facts["state"])
+        if state is State.PENDING:
+            live = len(self._pool.members())
+            most = self._pool.desired + self._pool.policies.surge
+            if live > most:
+                self._break(f"INV-2: {live} members live, {most} may, as slot {event.slot} starts")
+        elif state is State.SUSPECT:
+            self._check_guilt(event, "suspected")
+        elif state.is_leaving:
+            self._due.pop(member, None)
+            if member not in self._excused and event.slot not in self._retired:
+                self._break(
+                    f"INV-3: {event.slot}.{event.generation} is {state} without a reason of its "
+                    f"own: {event.facts['reason']}"
+                )
+
+    def _hear_notice(self, event: Event, member: tuple[int | None, int | None]) -> None:
+        left_s = event.facts.get("left_s")
+        if left_s is None:
+            # Withdrawn. Whoever began to leave meanwhile may go on leaving.
+            self._due.pop(member, None)
+            return
+        self._excused.add(member)
+        ladder_s = self._pool.policies.drain.timeout_s
+        due = anyio.current_time() + max(0.0, left_s - ladder_s)
+        self._due[member] = min(due, self._due.get(member, due))
+
+    def _check_drains(self) -> None:
+        now = anyio.current_time()
+        for slot in self._pool.snapshot().slots:
+            member = slot.member
+            if member is None or not member.state.is_up:
+                continue
+            due = self._due.get((slot.index, member.generation))
+            if due is not None and now > due + SLACK_S:
+                self._break(f"INV-7: {member.id} is to leave, and is {now - due:.1f} s late")
+                self._due.pop((slot.index, member.generation))
+
+    def _hear_restart(self, event: Event) -> None:
+        if self._pool.failed is not None:
+            return  # Nothing is started until somebody scales the pool again.
+        if self._has_failed:
+            # Somebody did, and with that decided to start afresh.
+            self._has_failed = False
+            self._restarts.clear()
+        self.restarts += 1
+        policy = self._pool.policies.restart
+        cause = self._causes[event.slot]
+        account = cause if cause in policy.budgets else None
+        limit = policy.intensity if account is None else policy.budgets[account]
+        now = anyio.current_time()
+        times = self._restarts.setdefault(account, deque())
+        times.append(now)
+        while times[0] <= now - policy.period_s:
+            times.popleft()
+        if limit is not None and len(times) > limit:
+            self._break(f"INV-6: {len(times)} restarts in {policy.period_s:g} s, {limit} may be")
+
+    def _hear_retired(self, event: Event) -> None:
+        assert event.slot is not None
+        self._retired.add(event.slot)
+        self._ranks.pop(event.slot, None)
+        slots = {slot.index: slot for slot in self._pool.snapshot().slots}
+        member = slots[event.slot].member
+        if member is None or (event.slot, member.generation) in self._excused:
+            return
+        holders = sum(slot.role is Role.HOLDER for slot in slots.values())
+        replaced = "replaced" in str(event.facts["reason"])
+        if holders < self._pool.desired and not replaced:
+            self._break(
+                f"INV-3: healthy slot {event.slot} retires with {holders} holders left of "
+                f"{self._pool.desired}: {event.facts['reason']}"
+            )
+
+    def _hear_ranked(self, event: Event) -> None:
+        rank = event.facts["rank"]
+        if rank is None or event.slot is None:
+            return
+        before = self._ranks.get(event.slot)
+        if before is not None and before != rank and before < self._pool.desired:
+            self._break(f"INV-3: slot {event.slot} had rank {before}, and gets rank {rank}")
+        self._ranks[event.slot] = rank
+
+    def _check_guilt(self, event: Event, verdict: str) -> None:
+        """A verdict needs a fault of the member's; that nobody asked is none (INV-9)."""
+        for actor in self._actors_of(event):
+            if not _is_guilty(actor, self._cluster.world.now):
+                self._break(f"INV-9: {actor} was {verdict}, and did nothing")
+
+    def _check_drainer(self, event: Event) -> None:
+        """Whoever drains is lost when it dies, and not when it is too busy to answer (INV-9)."""
+        if not any(
+            (member.slot, member.generation) == (event.slot, event.generation)
+            and member.state.is_leaving
+            for member in self._pool.members()
+        ):
+            return
+        for actor in self._actors_of(event):
+            if self._cluster.world.now - actor.hurt_at > GUILT_S:
+                self._break(f"INV-9: {actor} was judged while it drained")
+
+    def _actors_of(self, event: Event) -> list[SimActor]:
+        return [
+            actor
+            for actor in self._cluster.world.actors.values()
+            if _is_of(self._pool, actor.spec.identity)
+            and actor.spec.identity.slot == event.slot
+            and actor.spec.identity.generation == event.generation
+        ]
+
+    def _break(self, sentence: str) -> None:
+        self._broken.append(f"{sentence} (at {anyio.current_time():.3f} s)")
+
+
+def _is_guilty(actor: SimActor, now: float) -> bool:
+    """Whether the actor, or one below it, gave a reason for a bad verdict."""
+    if actor.hung or actor.is_ill or now - max(actor.spoilt_at, actor.hurt_at) < GUILT_S:
+        return True
+    if actor.place is not None and now - actor.place.silent_at < GUILT_S:
+        return True
+    return any(_is_guilty(child, now) for child in actor.children.values())
