@@ -72,6 +72,19 @@ def property_(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Play the pool in simulation, faults from seeds: `nox -s simulate -- --seeds 200`."""
+    run(session, "pytest", "tests/simulation", *(session.posargs or ["--seeds", "50"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
+    for scenario in ("planning", "simulation"):
+        run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure how much of the planning layer its own tests cover, branches included."""
     run(session, "coverage", "run", "-m", "pytest", "-q", "tests/planning")

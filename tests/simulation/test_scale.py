@@ -1,83 +1,11 @@
-"""A pool of hundreds, modelled: a day of faults. `benchmark` plays it in any size."""
+"""A pool of hundreds, modelled, through a day of faults: what the benchmark plays in any size."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from itertools import pairwise
-
-import anyio
-
-import pool
-from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
-from pool.testing.invariants import validate
-
-
-@dataclass(frozen=True)
-class Day:
-    """What a day cost, in seconds of CPU time."""
-
-    bring_up_s: float
-    faults_s: float
-    drain_s: float
-    restarts: int
-
-
-def benchmark(replicas: int, hosts: int, hours: float = 24.0, period_s: float = 300.0) -> Day:
-    """Play a pool's day: bring-up, 1 % of the replicas killed an hour, drain.
-
-    Args:
-        replicas: How many.
-        hosts: Node hosts of each, one a node.
-        hours: How long.
-        period_s: From one health poll to the next, and from one question after notices.
-    """
-
-    async def main() -> Day:
-        spare = 2 * hosts + replicas * hosts // 50
-        cluster = SimulatedCluster(
-            [SimNode(gpus=8)] * (replicas * hosts + spare),
-            seed=1,
-            faults=FaultPlan(actor_kills_per_h=0.01),
-            modelled=True,
-            log_kept=1000,
-        )
-        pool_ = pool.ReplicaPool(
-            "r",
-            shape=pool.ReplicaShape(devices=8 * hosts),
-            cluster=cluster,
-            restart=pool.RestartPolicy(intensity=1_000_000),
-            health=pool.HealthPolicy(period_s=period_s),
-            notices=[pool.notices.DrainingNodes(period_s=period_s)],
-        )
-        laps = [time.process_time()]
-        async with pool_:
-            result = await pool_.scale(replicas, timeout_s=3600)
-            assert result.is_complete
-            laps.append(time.process_time())
-            await anyio.sleep(hours * 3600)
-            laps.append(time.process_time())
-            await pool_.wait_settled(60)
-            validate(pool_, cluster)
-            restarts = len([e for e in pool_.events() if e.kind is pool.EventKind.MEMBER_FAULT])
-        laps.append(time.process_time())
-        assert not cluster.left()
-        bring_up_s, faults_s, drain_s = (b - a for a, b in pairwise(laps))
-        return Day(bring_up_s, faults_s, drain_s, restarts)
-
-    return run(main, limit_s=hours * 3600 * 2 + 7200)
+from benchmarks.simulation import play_day
 
 
 def test_a_pool_of_200_replicas_with_8_hosts_has_a_day() -> None:
-    day = benchmark(200, 8)
+    day = play_day(200, 8)
     # 200 replicas × 24 h × 1 % are 48.
     assert 20 < day.restarts < 100
-    assert day.bring_up_s + day.faults_s + day.drain_s < 30
-
-
-if __name__ == "__main__":
-    import logging
-    import sys
-
-    logging.disable(logging.CRITICAL)
-    print(benchmark(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
