@@ -409,8 +409,6 @@ class _Draft:
         live = len(self.slots) - idle
         room = self.goal.desired + self.goal.surge - live
         for _, index, reason in sorted(self.startable):
-            if self.new_role.get(index) is Role.RETIRING:
-                continue
             if room > 0:
                 room -= 1
                 self.actions.append(Action(verb=Verb.START, slot=index, reason=reason))

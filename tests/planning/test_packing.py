@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -212,8 +211,28 @@ def test_what_others_of_the_same_plan_take_is_said_too() -> None:
         "node A has 2 GPU free (run0 holds 0.5 GPU; run1 holds 0.5 GPU; run2 holds 0.5 GPU; 2 more)"
         in (result.reason)
     )
-    assert "2 more nodes are short too" in result.reason
+    assert "2 more nodes are short too (role a, slot 3, role a, slot 4, run0, 3 more)" in (
+        result.reason
+    )
     assert result.reason.endswith("And 2 more")
+
+
+def test_of_nodes_that_are_not_listed_it_is_said_who_is_on_them() -> None:
+    held = {"pool train": Resources.of(devices=8)}
+    nodes = tuple(node(n, 8, free=Resources.of(cpus=64), held_by=held) for n in "ABCDE")
+    result = pack([Request("a", bundle_plan(GPU=4))], Topology(nodes))
+    assert isinstance(result, NotNow)
+    assert result.reason.endswith("2 more nodes are short too (pool train)")
+
+
+def test_by_totals_the_nodes_that_are_not_listed_are_said_to_be_taken_by_others_of_the_plan() -> (
+    None
+):
+    plans = [*[bundle_plan(GPU=5)] * 5, bundle_plan(2, GPU=4)]
+    nodes = Topology(tuple(node(f"n{i}", 8) for i in range(5)))
+    result = pack([Request(f"r{i}", plan) for i, plan in enumerate(plans)], nodes)
+    assert isinstance(result, Never)
+    assert result.reason.endswith("2 more nodes are short too (r3, r4)")
 
 
 def test_draining_nodes_are_not_used_and_their_free_resources_do_not_count() -> None:
@@ -453,7 +472,7 @@ def test_many_kinds_are_refused_without_a_sentence_for_every_node() -> None:
 
 
 @pytest.mark.parametrize("free_share", [1.0, 0.5])
-def test_two_thousand_replicas_on_five_thousand_nodes_are_fast(free_share: float) -> None:
+def test_two_thousand_replicas_find_their_places_on_five_thousand_nodes(free_share: float) -> None:
     total = Resources.of(devices=8, cpus=64)
     nodes = tuple(
         Node(
@@ -471,8 +490,4 @@ def test_two_thousand_replicas_on_five_thousand_nodes_are_fast(free_share: float
         bundle_plan(CPU=4),
     ]
     reqs = [Request(f"r{i}", plans[i % 4]) for i in range(2_000)]
-    start = time.perf_counter()
-    result = pack(reqs, Topology(nodes))
-    took = time.perf_counter() - start
-    assert isinstance(result, Fits)
-    assert took < 2  # a wide bound against a busy machine; the benchmark has the tight one
+    assert isinstance(pack(reqs, Topology(nodes)), Fits)

@@ -194,6 +194,15 @@ def test_a_withdrawn_notice_keeps_the_member_even_when_its_replacement_is_ready(
     assert verbs(reconcile(slots, Goal(desired=1), NOW)) == [(Verb.RETIRE, 1), (Verb.DRAIN, 1)]
 
 
+def test_a_second_replacement_of_one_slot_is_one_too_many() -> None:
+    slots = [
+        *ready(1, leave_by=NOW + 500),
+        SlotView(index=1, role=Role.REPLACEMENT, replaces=0, state=State.STARTING),
+        SlotView(index=2, role=Role.REPLACEMENT, replaces=0, state=State.STARTING),
+    ]
+    assert verbs(reconcile(slots, Goal(desired=1), NOW)) == [(Verb.RETIRE, 2), (Verb.STOP, 2)]
+
+
 def test_a_draining_member_is_restored_when_its_notice_is_withdrawn() -> None:
     slots = ready(2, state=State.DRAINING)
     assert verbs(reconcile(slots, Goal(desired=2), NOW)) == [(Verb.RESTORE, 0)]

@@ -26,7 +26,7 @@ def test_a_year_passes_at_once() -> None:
         return anyio.current_time()
 
     assert run(main) == 365 * 86_400
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < 60
 
 
 def test_time_outs_are_in_virtual_time() -> None:
