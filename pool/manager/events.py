@@ -45,6 +45,7 @@ _LEVELS = {
     EventKind.LEFTOVER: "error",
     EventKind.MEMBER_FAULT: "warning",
     EventKind.MEMBER_NOTICE: "warning",
+    EventKind.SLOT_WAITING: "warning",
     EventKind.SOURCE_UNAVAILABLE: "warning",
 }
 

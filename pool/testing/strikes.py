@@ -39,7 +39,7 @@ class Strikes:
             ("stalls_per_h", lambda: [None], self._strike_driver),
         ):
             if getattr(self._world.faults, name):
-                self._await_fault(name, targets, strike, self._season)
+                self._await_fault(name, targets, strike, self._season, len(targets()))
 
     def _await_fault(
         self,
@@ -47,8 +47,9 @@ class Strikes:
         targets: Callable[[], list[Any]],
         strike: Callable[[Any], None],
         season: int,
+        count: int,
     ) -> None:
-        count = len(targets())
+        """Wait for the next of one kind of fault; `count` is how many it could strike by now."""
         rate_per_s = getattr(self._world.faults, name) * count / 3600
         delay_s = self._world.chance.of(name).expovariate(rate_per_s) if count else IDLE_RETRY_S
 
@@ -58,12 +59,17 @@ class Strikes:
             found = targets()
             if count and found:
                 strike(self._world.chance.of(name).choice(found))
-            self._await_fault(name, targets, strike, season)
+            self._await_fault(name, targets, strike, season, len(found))
 
         self._world.later(delay_s, happen)
 
     def _running(self) -> list[SimActor]:
-        return [a for a in self._world.actors.values() if a.is_running and self.may_strike(a)]
+        running = [actor for actor in self._world.actors.values() if actor.state == "running"]
+        return (
+            [actor for actor in running if self.may_strike(actor)]
+            if self._world.spared
+            else running
+        )
 
     def may_strike(self, actor: SimActor) -> bool:
         """Whether faults may strike it."""
