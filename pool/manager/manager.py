@@ -345,8 +345,21 @@ class ResourcePoolManager(Supervisor[InfoT]):
         )
 
     def _is_at(self, size: int) -> bool:
-        leaving = any(slot.role is Role.RETIRING for slot in self._slots.values())
-        return self._goal.desired == size and self._ready() == size and not leaving
+        """Whether the pool has this size, all ready, and nobody is leaving.
+
+        Asked at every change, so it stops at the first slot that says no.
+        """
+        if self._goal.desired != size:
+            return False
+        ready = 0
+        for slot in self._slots.values():
+            if slot.role is Role.RETIRING:
+                return False
+            if slot.rank is not None:
+                if slot.incarnation is None or not slot.incarnation.is_serving:
+                    return False
+                ready += 1
+        return ready == size
 
     def _is_hopeless(self) -> bool:
         """Whether the pool gave up and nothing that it has begun can still get ready."""

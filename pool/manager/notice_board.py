@@ -57,9 +57,11 @@ class NoticeBoard:
         trouble = ""
         while True:
             asked = members()
-            nodes = {node for member in asked for node in member.nodes} | self.leaving_nodes()
+            # In the order of the members, for a set's order differs from run to run.
+            nodes = dict.fromkeys(node for member in asked for node in member.nodes)
+            nodes.update(dict.fromkeys(sorted(self.leaving_nodes())))
             try:
-                found = await source.check(self._cluster, sorted(nodes))
+                found = await source.check(self._cluster, list(nodes))
             except Exception as error:
                 # `SourceUnavailable`, or a fault in the source itself: no verdict (INV-9), what was
                 # known stays known. Said once for each trouble.
@@ -69,10 +71,13 @@ class NoticeBoard:
             else:
                 trouble = ""
                 told = {node: replace(notice, node_id=node) for node, notice in found.items()}
-                for node in nodes - told.keys():
-                    self._leaving.pop((source.name, node), None)
+                for name, node in list(self._leaving):
+                    if name == source.name and node not in told:
+                        del self._leaving[name, node]
                 for member in asked:
-                    self.take(member, source.name, [told[n] for n in member.nodes if n in told])
+                    if told or member.notices:
+                        now_told = [told[node] for node in member.nodes if node in told]
+                        self.take(member, source.name, now_told)
             await anyio.sleep(source.period_s)
 
     def take(self, member: Incarnation[InfoT], source: str, told: Iterable[Notice]) -> None:

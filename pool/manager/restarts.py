@@ -35,7 +35,7 @@ class Restarts:
     Args:
         policy: The limits.
         pool: The pool's name, from which the back-off's jitter is derived.
-        emit: Where to say what was planned.
+        emit: Where to say that a member failed.
     """
 
     def __init__(self, policy: RestartPolicy, pool: str, emit: EventLog) -> None:
@@ -62,11 +62,7 @@ class Restarts:
             reason=fault.detail,
         )
         key = f"{self._pool}/{slot}"
-        answer = plan_restart(self._policy, self.failures, slot=slot, now=now, key=key)
-        if isinstance(answer, Restart):
-            in_s = round(answer.not_before - now, 3)
-            self._emit(EventKind.RESTART_PLANNED, slot, in_s=in_s, reason=answer.reason)
-        return answer
+        return plan_restart(self._policy, self.failures, slot=slot, now=now, key=key)
 
     def forget(self) -> None:
         """Start with a clean record."""

@@ -170,6 +170,8 @@ _SAW = {
     ProbeKind.UNREACHABLE: "it cannot be reached",
 }
 
+_WELL = _SAW[ProbeKind.OK]
+
 _ROWS: tuple[
     tuple[
         Callable[[_Case], bool], Verdict, Callable[[_Case], HealthRecord], Callable[[_Case], str]
@@ -188,11 +190,7 @@ _ROWS: tuple[
         lambda case: case.probe.kind is ProbeKind.OK,
         Verdict.HEALTHY,
         _Case.well,
-        lambda case: (
-            f"after {case.record.consecutive_failures} failure(s) in a row"
-            if case.record.consecutive_failures
-            else "as before"
-        ),
+        lambda case: f"after {case.record.consecutive_failures} failure(s) in a row",
     ),
     # Silence is not death: the other side of a cut link may be alive, and a second member in its
     # slot would be one too many (INV-1). Whether it is dead, its lifeline will tell.
@@ -246,6 +244,10 @@ def judge(
     Returns:
         The record to keep, the verdict, and the reason as a sentence without its full stop.
     """
+    if probe.kind is ProbeKind.OK and not record.consecutive_failures:
+        # The usual answer of the usual member; thousands of them come at once.
+        seen = f" ({probe.detail})" if probe.detail else ""
+        return HealthRecord(0, now, probe.detail), Verdict.HEALTHY, f"{_WELL}{seen}: as before"
     case = _Case(record, probe, policy, now, ready_since)
     verdict, after, why = next(row[1:] for row in _ROWS if row[0](case))
     saw = _SAW[probe.kind] + (f" ({probe.detail})" if probe.detail else "")

@@ -39,7 +39,7 @@ LOOK_LASTS_S = 600.0
 """How long a plan serves for further replicas, as long as no reservation has to wait."""
 FRESH_S = 1.0
 OLD_LOOK_TIMEOUT_S = 5.0
-"""After this long a group that was planned from an older look is planned anew."""
+"""After this long a group is planned anew if its plan is older, or made around a notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             the devices, and a replica that gets a notice leaves before its successor starts.
         start_timeout_s: Seconds from a replica's actor to ready.
         runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
+        instance: A word that tells pools of one name apart; drawn at random when left out.
 
     Raises:
         ConfigError: A value cannot be right, or this process is not connected to Ray.
@@ -100,6 +101,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         surge: int = 1,
         start_timeout_s: float = 600.0,
         runtime_env: dict[str, Any] | None = None,
+        instance: str | None = None,
     ) -> None:
         if not isinstance(shape, ReplicaShape):
             raise ConfigError(
@@ -127,7 +129,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             start_timeout_s=start_timeout_s,
         )
         cluster = connect() if cluster is None else cluster
-        super().__init__(name, cluster=cluster, policies=policies, notices=sources)
+        super().__init__(
+            name, cluster=cluster, policies=policies, notices=sources, instance=instance
+        )
         self.shape = shape
         self._grows = cluster_grows
         self._looking = anyio.Lock()
@@ -259,7 +263,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     async def reserve(self, identity: Identity) -> Reservation:
         look = await self._look(LOOK_LASTS_S if self.shape.max_nodes is None else 0.0)
         is_old = anyio.current_time() - look.at > FRESH_S
-        timeout_s = OLD_LOOK_TIMEOUT_S if is_old else RESERVE_TIMEOUT_S
+        # Nodes that are left out because of a notice may be had again at any time.
+        is_narrow = look.shape != self.shape
+        timeout_s = OLD_LOOK_TIMEOUT_S if is_old or is_narrow else RESERVE_TIMEOUT_S
         try:
             return await self.cluster.reserve(look.plan, identity, timeout_s)
         except ReservationFailed:

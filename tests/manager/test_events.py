@@ -40,6 +40,7 @@ def test_every_event_is_logged_with_its_facts_and_only_trouble_above_info(
         EventKind.LEFTOVER,
         EventKind.MEMBER_FAULT,
         EventKind.MEMBER_NOTICE,
+        EventKind.SLOT_WAITING,
         EventKind.SOURCE_UNAVAILABLE,
     }
     assert (record.levelno > logging.INFO) == (kind in trouble)
