@@ -23,7 +23,7 @@ import pytest
 from tests.world import ClusterOfNodes, World
 
 hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("default")
 
 
