@@ -16,6 +16,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "lifecycle_diagram",
     "lifecycle_table",
 ]
 exclude_patterns = ["_build", "_ext"]
