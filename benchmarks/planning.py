@@ -14,7 +14,8 @@ from functools import partial
 from benchmarks.harness import Contestant, Measured, race, report
 from pool.planning.lifecycle import State
 from pool.planning.packing import Request, pack
-from pool.planning.reconcile import Goal, Role, SlotView, reconcile
+from pool.planning.plan import Goal, Role, SlotView
+from pool.planning.reconcile import reconcile
 from pool.planning.resources import Resources
 from pool.planning.shape import ReplicaShape, plan_shape
 from pool.planning.topology import Node, Topology

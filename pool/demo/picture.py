@@ -6,7 +6,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import pool
-from pool.planning.reconcile import Role
+from pool.planning.plan import Role
 
 _STYLES = {
     pool.State.PENDING: "dim",

@@ -31,7 +31,7 @@ from pool.manager.scale_result import ScaleResult
 from pool.manager.snapshot import PoolSnapshot
 from pool.manager.supervisor import Supervisor
 from pool.notices.source import ClusterNoticeSource
-from pool.planning.reconcile import Role
+from pool.planning.plan import Role
 from pool.planning.restart import Failure
 from pool.planning.sizes import largest_reachable, valid_sizes
 

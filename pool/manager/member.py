@@ -17,7 +17,7 @@ from pool.cluster.interface import Actor, Fault, Identity, Reservation
 from pool.planning.health import HealthRecord
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.notice import Notice
-from pool.planning.reconcile import Role, SlotView
+from pool.planning.plan import Role, SlotView
 from pool.planning.restart import Cause
 
 InfoT = TypeVar("InfoT")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pool.manager.member import Incarnation, InfoT, Slot
 from pool.manager.snapshot import MemberSnapshot, NoticeSnapshot, SlotSnapshot
-from pool.planning.reconcile import Plan
+from pool.planning.plan import Plan
 from pool.planning.restart import Failure
 
 

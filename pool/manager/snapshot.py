@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pool.planning.lifecycle import State
-from pool.planning.reconcile import Role
+from pool.planning.plan import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,8 @@ from pool.manager.restarts import Restarts
 from pool.notices.source import ClusterNoticeSource
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import Lifecycle, State
-from pool.planning.reconcile import Action, Goal, Plan, Role, Verb, reconcile
+from pool.planning.plan import Action, Goal, Plan, Role, Verb
+from pool.planning.reconcile import reconcile
 from pool.planning.restart import Cause, GiveUp
 
 REPORTS_KEPT = 1000

@@ -5,158 +5,20 @@ would bring the pool one step nearer to its goal. It remembers nothing, so it ca
 the past; an event that was missed costs time, never correctness. The obvious alternative, a
 handler for each event, has to be right for every order in which events may come.
 
-Three words of this module:
-
-- A *holder* has a rank: it is one of the members the pool is meant to have.
-- A *replacement* stands in a slot of its own and gets the rank of the slot it replaces as soon as
-  it is ready, so that the one who must leave is missed by nobody.
-- A *retiring* slot has lost its rank: its member is drained, then the slot is closed.
-
 Limits: health and restarts are judged elsewhere (`health.py`, `restart.py`); here their outcome is
-read from the slot as `fault`, `not_before` and `given_up`. Cost: O(n), and O(n log n) when the pool
-shrinks or nodes leave.
+read from the slot as `fault`, `not_before` and `given_up`. Who of a roll's outdated members goes
+next is chosen in `rolling.py`. Cost: O(n), and O(n log n) when the pool shrinks or nodes leave.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
 
-from pool.errors import ConfigError
 from pool.planning.lifecycle import State
+from pool.planning.plan import Action, Goal, Plan, Role, SlotView, Verb
+from pool.planning.rolling import choose_outdated
 from pool.planning.sizes import Candidate, choose_victims
-
-
-class Role(StrEnum):
-    """Name what a slot is for."""
-
-    HOLDER = "holder"
-    REPLACEMENT = "replacement"
-    RETIRING = "retiring"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotView:
-    """Show one slot to the planner.
-
-    Args:
-        index: The slot's stable index.
-        role: What the slot is for.
-        rank: Which of the pool's members it is, 0 to desired − 1; None unless it is a holder.
-        replaces: The index of the slot it replaces, for a replacement.
-        state: The state of its member; None when it has no member.
-        fault: Why its member has to be stopped now; None when there is no reason.
-        leave_by: When its member's nodes go away, in seconds on the pool's clock; None when they
-            stay.
-        has_deadline: Whether `leave_by` was named by the notice, and not only assumed.
-        not_before: The end of its restart back-off, in seconds on the pool's clock.
-        given_up: Why its member is not started again; None when it may be.
-        in_flight: Calls that the pool has sent to its member and that have not returned.
-    """
-
-    index: int
-    role: Role = Role.HOLDER
-    rank: int | None = None
-    replaces: int | None = None
-    state: State | None = None
-    fault: str | None = None
-    leave_by: float | None = None
-    has_deadline: bool = True
-    not_before: float = -math.inf
-    given_up: str | None = None
-    in_flight: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """Say what the pool is meant to be.
-
-    Args:
-        desired: How many members.
-        surge: How many more may live for a while, so that replacements can come first.
-        ladder_s: How long a drain may take, in seconds; leaving begins that long before a
-            deadline (INV-7).
-    """
-
-    desired: int
-    surge: int = 1
-    ladder_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        for name in ("desired", "surge"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 0:
-                raise ConfigError(f"{name} is {value!r}; give a whole number, 0 or more", name)
-        if not self.ladder_s >= 0:
-            raise ConfigError(f"ladder_s is {self.ladder_s!r}; give 0 or more seconds", "ladder_s")
-
-
-class Verb(StrEnum):
-    """Name what is to be done with a slot."""
-
-    OPEN = "open"
-    START = "start"
-    RANK = "rank"
-    RETIRE = "retire"
-    DRAIN = "drain"
-    RESTORE = "restore"
-    STOP = "stop"
-    CLOSE = "close"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """Say one thing to do, and why.
-
-    Args:
-        verb: What to do.
-        slot: The index of the slot to do it with.
-        reason: Why, in a sentence.
-        rank: The rank to give, for `open` (of a holder) and `rank`.
-        replaces: The slot to replace, for `open` (of a replacement).
-        deadline: When a `drain` has to be over, in seconds on the pool's clock; None when only
-            the pool's own policy limits it.
-    """
-
-    verb: Verb
-    slot: int
-    reason: str
-    rank: int | None = None
-    replaces: int | None = None
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Say what to do now, what is waited for, and when to look again.
-
-    Args:
-        actions: What to do, in this order.
-        waiting: For each slot that is not as it should be and cannot be helped now, the reason.
-        wake_at: When time alone will change this plan, in seconds on the pool's clock.
-    """
-
-    actions: tuple[Action, ...] = ()
-    waiting: Mapping[int, str] = field(default_factory=dict)
-    wake_at: float | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to do and nothing to wait for (INV-5)."""
-        return not self.actions and not self.waiting
-
-    @property
-    def may_allow_more(self) -> bool:
-        """Whether carrying it out may at once allow what it could not plan yet.
-
-        Members that only begin or end something change nothing more until they have done so.
-        """
-        return any(action.verb in _RESHAPING for action in self.actions)
-
-
-_RESHAPING = frozenset({Verb.RANK, Verb.RETIRE, Verb.RESTORE, Verb.CLOSE})
 
 
 def reconcile(slots: Sequence[SlotView], goal: Goal, now: float) -> Plan:
@@ -169,26 +31,30 @@ def reconcile(slots: Sequence[SlotView], goal: Goal, now: float) -> Plan:
 
     Returns:
         The plan. From a settled pool it is empty (INV-5). It never starts a member that would
-        bring the number of live members above `desired + surge` (INV-2), and it names no slot
-        but those that are not as they should be (INV-3).
+        bring the number of live members above `goal.most` (INV-2), and it names no slot but those
+        that are not as they should be, and the spares that help them (INV-3).
     """
     ranks: set[int] = set()
+    spares = []
     unsettled = []
+    settled = 0
     for slot in slots:
-        if slot.role is Role.HOLDER and slot.rank is not None and _is_well(slot):
+        if not slot.is_well:
+            unsettled.append(slot)
+        elif slot.role is Role.HOLDER and slot.rank is not None:
             ranks.add(slot.rank)
+            settled += 1
+        elif slot.role is Role.SPARE:
+            spares.append(slot)
         else:
             unsettled.append(slot)
-    settled = len(slots) - len(unsettled)
     has_gaps = len(ranks) < settled or max(ranks, default=-1) >= goal.desired
-    if not unsettled and settled == goal.desired and not has_gaps:
+    is_whole = settled == goal.desired and len(spares) == goal.spares_now
+    if not unsettled and is_whole and not has_gaps:
         return Plan()
     # With whole ranks, none of the settled slots can be concerned but by a smaller pool.
-    return _Draft(slots, slots if has_gaps else unsettled, ranks, goal, now).plan()
-
-
-def _is_well(slot: SlotView) -> bool:
-    return slot.state is State.READY and slot.leave_by is None and slot.fault is None
+    concerned = slots if has_gaps else [*unsettled, *spares]
+    return _Draft(slots, concerned, ranks, goal, now).plan()
 
 
 class _Draft:
@@ -215,6 +81,8 @@ class _Draft:
         self.waiting: dict[int, str] = {}
         self.wake_at = math.inf
         self.startable: list[tuple[float, int, str]] = []
+        self.owed: dict[int, float] = {}
+        self.unused = self._unused_indexes()
 
     def role(self, index: int) -> Role:
         return self.new_role.get(index) or self.slots[index].role
@@ -223,14 +91,19 @@ class _Draft:
         return self.new_rank[index] if index in self.new_rank else self.slots[index].rank
 
     def plan(self) -> Plan:
+        self._set_apart()
         self._settle_replacements()
         self._shrink()
+        self._promote_spares()
         self._rank_and_grow()
-        leaving = []
+        self._count_spares()
+        leaving, outdated = [], []
         for slot in self.concerned.values():
-            if _is_well(slot):
+            if slot.is_well:
                 if self.role(slot.index) is Role.RETIRING:
                     self._drain(slot, "the pool does not need it any more")
+            elif slot.lingers:
+                self.waiting[slot.index] = "it is cut off, and may live until its lease ends"
             elif slot.fault is not None and slot.state is not None:
                 self._stop(slot, slot.fault)
             elif self.role(slot.index) is Role.RETIRING:
@@ -239,17 +112,28 @@ class _Draft:
                 self._consider_start(slot)
             elif slot.leave_by is not None and slot.state.is_up:
                 leaving.append(slot)
+            elif slot.outdated and slot.state.is_up:
+                outdated.append(slot)
             else:
                 self._await(slot)
         self._leave(leaving)
+        self._roll(outdated)
         self._start()
         wake_at = None if self.wake_at == math.inf else self.wake_at
         return Plan(tuple(self.actions), self.waiting, wake_at)
 
     # -- roles and ranks ----------------------------------------------------------------------
 
+    def _set_apart(self) -> None:
+        """Take the rank from whoever is cut off: it cannot be told, nor waited for (INV-1)."""
+        for slot in self.concerned.values():
+            if slot.lingers and slot.role is not Role.RETIRING:
+                if slot.rank is not None:
+                    self.owed[slot.rank] = slot.not_before
+                self._retire(slot.index, "it is cut off; its successor gets a slot of its own")
+
     def _settle_replacements(self) -> None:
-        found = [slot for slot in self.concerned.values() if slot.role is Role.REPLACEMENT]
+        found = [s for s in self.concerned.values() if self.role(s.index) is Role.REPLACEMENT]
         for replacement in sorted(found, key=lambda slot: slot.index):
             index = replacement.index
             replaced = replacement.replaces
@@ -258,16 +142,19 @@ class _Draft:
                 self._retire(index, f"slot {replaced} is not to be replaced any more")
             elif original.index in self.replacement_of:
                 self._retire(index, f"slot {replaced} has a replacement already")
-            elif _is_well(original):
+            elif original.is_well:
                 # Also when the replacement is ready: work is at the one that has been serving.
-                self._retire(index, f"the notice for slot {replaced} was withdrawn")
+                self._retire(index, f"slot {replaced} stays after all")
             elif replacement.state is not None and replacement.state.is_serving:
-                self._hand_over(original.index, index, "its node leaves, its replacement is ready")
+                why = "its node leaves" if original.leave_by is not None else "it is outdated"
+                self._hand_over(original.index, index, f"{why}, its replacement is ready")
             elif original.state is None or original.state is State.STOPPING or original.fault:
                 # Somebody is already on the way; starting a second one would take longer.
                 self._hand_over(original.index, index, "it is gone; its replacement is coming")
-            elif original.leave_by is None:
-                self._retire(index, f"the notice for slot {replaced} was withdrawn")
+            elif original.leave_by is None and not original.outdated:
+                self._retire(index, f"slot {replaced} stays after all")
+            elif original.state.is_coming:
+                self._hand_over(original.index, index, "it leaves before it was ready")
             else:
                 self.replacement_of[original.index] = index
 
@@ -285,9 +172,7 @@ class _Draft:
         # Anybody may have to go now, and the ranks of those who stay close up.
         self.concerned, self.kept_ranks = self.slots, set()
         candidates = [
-            self._candidate(slot)
-            for slot in self.slots.values()
-            if self.role(slot.index) is Role.HOLDER
+            _candidate(slot) for slot in self.slots.values() if self.role(slot.index) is Role.HOLDER
         ]
         for index, reason in choose_victims(candidates, surplus, least_busy=True):
             size = f"the pool shrinks to {self.goal.desired}"
@@ -296,14 +181,40 @@ class _Draft:
             if replacement is not None:
                 self._retire(replacement, f"slot {index} is not to be replaced any more")
 
-    def _candidate(self, slot: SlotView) -> Candidate:
-        return Candidate(
-            slot=slot.index,
-            ready=slot.state is not None and slot.state.is_up,
-            healthy=slot.state is State.READY and slot.fault is None,
-            leaving=slot.leave_by is not None,
-            in_flight=slot.in_flight,
+    def _promote_spares(self) -> None:
+        """Give the ranks of the lost, and of those who must leave, to spares that are ready.
+
+        The two change places, so that the slot of the lost one is filled again as the new spare.
+        """
+        spares = self._ready_spares()
+        if not spares:
+            return
+        needy = [slot for slot in self.concerned.values() if self._needs_spare(slot)]
+        needy.sort(key=lambda slot: (slot.state is not None and slot.state.is_up, slot.index))
+        for slot, spare in zip(needy, spares, strict=False):
+            rank = self.rank(slot.index)
+            self.new_role[slot.index], self.new_rank[slot.index] = Role.SPARE, None
+            reason = f"slot {spare} is ready and takes its rank"
+            self.actions.append(Action(verb=Verb.SPARE, slot=slot.index, reason=reason))
+            self._give_rank(spare, rank, f"it is a spare, and takes the place of slot {slot.index}")
+            replacement = self.replacement_of.pop(slot.index, None)
+            if replacement is not None:
+                self._retire(replacement, f"slot {slot.index} has a spare in its place")
+
+    def _ready_spares(self) -> list[int]:
+        return sorted(
+            slot.index
+            for slot in self.concerned.values()
+            if slot.is_well and self.role(slot.index) is Role.SPARE
         )
+
+    def _needs_spare(self, slot: SlotView) -> bool:
+        if self.role(slot.index) is not Role.HOLDER:
+            return False
+        if slot.state is None or not slot.state.is_up or slot.fault is not None:
+            return True
+        rolls = self.goal.roll is not None and not self.goal.roll.paused
+        return slot.leave_by is not None or (slot.outdated and rolls)
 
     def _rank_and_grow(self) -> None:
         misplaced = []
@@ -320,12 +231,21 @@ class _Draft:
         free_ranks = iter(sorted(free))
         for index, rank in zip(sorted(misplaced), free_ranks, strict=False):
             self._give_rank(index, rank, "ranks stay without gaps")
-        unused = self._unused_indexes()
+        for index, rank in zip(self._ready_spares(), free_ranks, strict=False):
+            self._give_rank(index, rank, "it is a spare, and the pool grows")
         for rank in free_ranks:
-            index = next(unused)
             reason = f"rank {rank} of {self.goal.desired} has no slot"
-            self.actions.append(Action(verb=Verb.OPEN, slot=index, rank=rank, reason=reason))
-            self.startable.append((-math.inf, index, reason))
+            self._open(reason, Role.HOLDER, rank=rank, not_before=self.owed.get(rank, -math.inf))
+
+    def _count_spares(self) -> None:
+        spares = [s for s in self.concerned.values() if self.role(s.index) is Role.SPARE]
+        missing = self.goal.spares_now - len(spares)
+        for number in range(missing):
+            of = f"{len(spares) + number} of {self.goal.spares_now}"
+            self._open(f"the pool has {of} spares", Role.SPARE, urgency=math.inf)
+        spares.sort(key=lambda slot: (slot.is_well, -slot.index))
+        for slot in spares[: max(0, -missing)]:
+            self._retire(slot.index, f"{self.goal.spares_now} spares are enough")
 
     def _unused_indexes(self) -> Iterator[int]:
         index = 0
@@ -333,6 +253,33 @@ class _Draft:
             if index not in self.slots:
                 yield index
             index += 1
+
+    def _open(
+        self,
+        reason: str,
+        role: Role,
+        *,
+        rank: int | None = None,
+        replaces: int | None = None,
+        not_before: float = -math.inf,
+        urgency: float = -math.inf,
+    ) -> None:
+        index = next(self.unused)
+        self.actions.append(
+            Action(
+                verb=Verb.OPEN,
+                slot=index,
+                reason=reason,
+                role=role,
+                rank=rank,
+                replaces=replaces,
+                not_before=not_before,
+            )
+        )
+        if not_before <= self.now:
+            self.startable.append((urgency, index, reason))
+        else:
+            self._back_off(index, not_before)
 
     def _retire(self, index: int, reason: str) -> None:
         self.new_role[index] = Role.RETIRING
@@ -361,30 +308,38 @@ class _Draft:
         if slot.given_up is not None:
             self.waiting[slot.index] = f"given up: {slot.given_up}"
         elif slot.not_before > self.now:
-            self.waiting[slot.index] = f"backs off {slot.not_before - self.now:.1f} s more"
-            self.wake_at = min(self.wake_at, slot.not_before)
+            self._back_off(slot.index, slot.not_before)
         else:
-            # Holders come before replacements; NB: a replacement may have been promoted above.
-            urgency = -math.inf if self.role(slot.index) is Role.HOLDER else 0.0
-            self.startable.append((urgency, slot.index, "its slot has no member"))
+            # Holders come before replacements, and these before spares; NB: a replacement may
+            # have been promoted above.
+            urgency = {Role.HOLDER: -math.inf, Role.SPARE: math.inf}
+            first = urgency.get(self.role(slot.index), 0.0)
+            self.startable.append((first, slot.index, "its slot has no member"))
+
+    def _back_off(self, index: int, until: float) -> None:
+        self.waiting[index] = f"backs off {until - self.now:.1f} s more"
+        self.wake_at = min(self.wake_at, until)
 
     def _await(self, slot: SlotView) -> None:
         assert slot.state is not None
-        if slot.state is State.DRAINING and slot.leave_by is None:
-            reason = "the notice was withdrawn"
+        if slot.state is State.DRAINING and slot.leave_by is None and not slot.outdated:
+            reason = "what it was to leave for was withdrawn"
             self.actions.append(Action(verb=Verb.RESTORE, slot=slot.index, reason=reason))
         elif slot.state.is_coming and slot.leave_by is not None:
             self._stop(slot, "a node it was to run on is leaving")
+        elif slot.state.is_coming and slot.outdated:
+            self._stop(slot, "it is outdated before it was ready")
         else:
             self.waiting[slot.index] = str(slot.state)
 
     def _leave(self, leaving: list[SlotView]) -> None:
         """Answer notices, nearest deadline first (INV-7)."""
-        replacements = sum(self.role(index) is Role.REPLACEMENT for index in self.concerned)
-        unused = self._unused_indexes()
-        opened = {action.slot for action in self.actions if action.verb is Verb.OPEN}
+        replacements = self._under_way(slot for slot in leaving)
         for slot in sorted(leaving, key=lambda slot: (slot.leave_by, slot.index)):
             assert slot.leave_by is not None
+            if self.role(slot.index) is Role.SPARE:
+                self._drain(slot, "its node is leaving", slot.leave_by)
+                continue
             latest = slot.leave_by - self.goal.ladder_s
             replacement = self.replacement_of.get(slot.index)
             if latest <= self.now or not (slot.has_deadline or self.goal.surge):
@@ -395,19 +350,63 @@ class _Draft:
             self.wake_at = min(self.wake_at, latest)
             self.waiting[slot.index] = "its node is leaving; waits for its replacement"
             if replacement is None and replacements < self.goal.surge:
-                index = next(index for index in unused if index not in opened)
                 replacements += 1
                 reason = f"a node of slot {slot.index} is leaving"
-                self.actions.append(
-                    Action(verb=Verb.OPEN, slot=index, replaces=slot.index, reason=reason)
-                )
-                self.startable.append((slot.leave_by, index, reason))
+                self._open(reason, Role.REPLACEMENT, replaces=slot.index, urgency=slot.leave_by)
+
+    def _roll(self, outdated: list[SlotView]) -> None:
+        """Let outdated members go, a few at a time."""
+        if not outdated:
+            return
+        policy = self.goal.roll
+        choice = None
+        if policy is not None:
+            free = [
+                slot
+                for slot in outdated
+                if self.role(slot.index) is Role.HOLDER and slot.index not in self.replacement_of
+            ]
+            choice = choose_outdated(
+                [slot.index for slot in free if slot.state is State.READY],
+                [slot.index for slot in free if slot.state is not State.READY],
+                available=self._available(),
+                replacing=self._under_way(outdated),
+                desired=self.goal.desired,
+                policy=policy,
+            )
+        for slot in outdated:
+            if choice is None or (policy is not None and policy.paused):
+                self.waiting[slot.index] = "it is outdated; no roll is under way"
+            elif self.role(slot.index) is not Role.HOLDER or slot.index in choice.drain:
+                self._drain(slot, "it is outdated")
+            else:
+                self.waiting[slot.index] = "it is outdated; waits for its turn"
+                if slot.index in choice.replace:
+                    reason = f"slot {slot.index} is outdated"
+                    self._open(reason, Role.REPLACEMENT, replaces=slot.index, urgency=math.inf)
+
+    def _available(self) -> int:
+        """Count the holders that are ready and stay."""
+        return (
+            len(self.slots)
+            - len(self.concerned)
+            + sum(
+                slot.state is State.READY
+                and slot.fault is None
+                and slot.leave_by is None
+                and self.role(slot.index) is Role.HOLDER
+                for slot in self.concerned.values()
+            )
+        )
+
+    def _under_way(self, originals: Iterable[SlotView]) -> int:
+        return sum(slot.index in self.replacement_of for slot in originals)
 
     def _start(self) -> None:
-        """Start what may live: never more than desired + surge (INV-2)."""
-        idle = sum(slot.state is None for slot in self.concerned.values())
-        live = len(self.slots) - idle
-        room = self.goal.desired + self.goal.surge - live
+        """Start what may live: never more than the goal allows (INV-2)."""
+        # Whoever is cut off is dead to the cluster, and holds nothing of it.
+        idle = sum(slot.state is None or slot.lingers for slot in self.concerned.values())
+        room = self.goal.most - (len(self.slots) - idle)
         for _, index, reason in sorted(self.startable):
             if room > 0:
                 room -= 1
@@ -427,3 +426,14 @@ class _Draft:
             self.waiting[slot.index] = f"stopping: {reason}"
         else:
             self.actions.append(Action(verb=Verb.STOP, slot=slot.index, reason=reason))
+
+
+def _candidate(slot: SlotView) -> Candidate:
+    return Candidate(
+        slot=slot.index,
+        ready=slot.state is not None and slot.state.is_up,
+        healthy=slot.state is State.READY and slot.fault is None,
+        leaving=slot.leave_by is not None,
+        outdated=slot.outdated,
+        in_flight=slot.in_flight,
+    )

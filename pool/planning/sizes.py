@@ -75,6 +75,7 @@ class Candidate:
         healthy: Whether its health checks pass.
         leaving: Whether it has a notice: its node will go away.
         in_flight: Calls that it works on.
+        outdated: Whether it was made from another revision than the pool's present one.
     """
 
     slot: int
@@ -82,6 +83,7 @@ class Candidate:
     healthy: bool
     leaving: bool
     in_flight: int = 0
+    outdated: bool = False
 
 
 # Whom a shrink costs least comes first; the first row that matches is the reason.
@@ -92,6 +94,8 @@ _ROWS: tuple[tuple[Callable[[Candidate], bool], str], ...] = (
     (lambda candidate: not candidate.healthy, "it is unhealthy"),
     # It would have to be replaced, too, and still works until then.
     (lambda candidate: candidate.leaving, "its node will go away"),
+    # So would it here, though nothing hurries.
+    (lambda candidate: candidate.outdated, "it is outdated"),
     (lambda candidate: True, "it has the highest slot of those left"),
 )
 

@@ -20,7 +20,7 @@ from pool.errors import PoolError
 from pool.manager.events import Event, EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.planning.lifecycle import State
-from pool.planning.reconcile import Role
+from pool.planning.plan import Role
 from pool.planning.restart import Cause
 from pool.testing.actors import SimActor
 from pool.testing.cluster import SimulatedCluster

@@ -14,7 +14,7 @@ from pool.demo.picture import draw
 from pool.demo.show import Lines, Screen
 from pool.demo.story import standings
 from pool.demo.words import WIDTH, event_in_words
-from pool.planning.reconcile import Role
+from pool.planning.plan import Role
 
 
 def host(index: int, pid: int) -> pool.HostInfo:

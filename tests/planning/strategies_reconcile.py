@@ -8,7 +8,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from pool.planning.lifecycle import State
-from pool.planning.reconcile import Action, Goal, Plan, Role, SlotView, Verb
+from pool.planning.plan import Action, Goal, Plan, Role, SlotView, Verb
+from pool.planning.rolling import RollPolicy
 
 NOW = 1000.0
 
@@ -30,6 +31,8 @@ def slots(draw: st.DrawFn, index: int, role: Role) -> SlotView:
         role=role,
         state=state,
         fault=draw(st.sampled_from([None, None, None, "broken"])) if has_member else None,
+        lingers=state is State.STOPPING and draw(st.booleans()),
+        outdated=has_member and draw(st.sampled_from([False, False, True])),
         leave_by=draw(deadlines) if has_member and draw(st.booleans()) else None,
         not_before=NOW + draw(st.sampled_from([-1.0, 0.0, 3.0])),
         given_up=draw(st.sampled_from([None, None, None, "no use"])),
@@ -45,7 +48,7 @@ def pools(draw: st.DrawFn) -> list[SlotView]:
     holders: list[int] = []
     ranks = draw(st.permutations(range(len(indexes) + 2)))
     for number, index in enumerate(indexes):
-        role = draw(st.sampled_from([Role.HOLDER, Role.HOLDER, Role.REPLACEMENT, Role.RETIRING]))
+        role = draw(st.sampled_from([Role.HOLDER, Role.HOLDER, *Role]))
         slot = draw(slots(index, role))
         if role is Role.HOLDER:
             slot = replace(slot, rank=ranks[number])
@@ -58,10 +61,22 @@ def pools(draw: st.DrawFn) -> list[SlotView]:
     return made
 
 
+rolls = st.one_of(
+    st.none(),
+    st.builds(
+        RollPolicy,
+        surge=st.integers(1, 2),
+        max_unavailable=st.integers(0, 2),
+        paused=st.sampled_from([False, False, True]),
+    ),
+    st.builds(RollPolicy, surge=st.just(0), max_unavailable=st.integers(1, 2)),
+)
 goals = st.builds(
     Goal,
     desired=st.integers(0, 6),
     surge=st.integers(0, 2),
+    spares=st.integers(0, 2),
+    roll=rolls,
     ladder_s=st.sampled_from([0.0, 10.0, 60.0]),
 )
 
@@ -77,18 +92,25 @@ def apply(slots: list[SlotView], plan: Plan) -> list[SlotView]:
 def _apply(table: dict[int, SlotView], action: Action) -> None:
     if action.verb is Verb.OPEN:
         assert action.slot not in table, "INV-1: an index that is in use was opened again"
-        role = Role.HOLDER if action.replaces is None else Role.REPLACEMENT
         table[action.slot] = SlotView(
-            index=action.slot, role=role, rank=action.rank, replaces=action.replaces
+            index=action.slot,
+            role=action.role,
+            rank=action.rank,
+            replaces=action.replaces,
+            not_before=action.not_before,
         )
         return
     slot = table[action.slot]
     match action.verb:
         case Verb.START:
             assert slot.state is None, "INV-1: a second member was started in a slot"
-            slot = replace(slot, state=State.PENDING, fault=None, leave_by=None)
+            slot = replace(
+                slot, state=State.PENDING, fault=None, leave_by=None, lingers=False, outdated=False
+            )
         case Verb.RANK:
             slot = replace(slot, role=Role.HOLDER, rank=action.rank, replaces=None)
+        case Verb.SPARE:
+            slot = replace(slot, role=Role.SPARE, rank=None, replaces=None)
         case Verb.RETIRE:
             slot = replace(slot, role=Role.RETIRING, rank=None, replaces=None)
         case Verb.DRAIN:
@@ -122,6 +144,8 @@ def let_time_pass(slots: list[SlotView]) -> list[SlotView]:
             state=following.get(slot.state, slot.state) if slot.state is not None else None,
             fault=None if slot.state is State.STOPPING else slot.fault,
             leave_by=None if slot.state is State.STOPPING else slot.leave_by,
+            lingers=False,
+            outdated=slot.outdated and slot.state is not State.STOPPING,
         )
         for slot in slots
     ]

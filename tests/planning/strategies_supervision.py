@@ -13,7 +13,7 @@ from pool.planning.drain import DrainPolicy, Leaving
 from pool.planning.elastic import ElasticPolicy
 from pool.planning.health import HealthPolicy, HealthRecord, Probe, ProbeKind
 from pool.planning.restart import Cause, Failure, RestartPolicy
-from pool.planning.rolling import RollPolicy, RollSlot
+from pool.planning.rolling import RollPolicy
 from pool.planning.sizes import Candidate
 
 SLOTS = st.integers(0, 5)
@@ -185,21 +185,6 @@ def roll_policies(draw: st.DrawFn) -> RollPolicy:
     """Draw policies that can move: one of the two bounds is above 0."""
     surge = draw(st.integers(0, 3))
     return RollPolicy(surge=surge, max_unavailable=draw(st.integers(0 if surge else 1, 3)))
-
-
-@st.composite
-def rolls_under_way(draw: st.DrawFn) -> list[RollSlot]:
-    """Draw pools in the middle of anything: of three generations, empty slots, some leaving."""
-    slots = draw(st.lists(st.integers(0, 12), unique=True, max_size=9))
-    return [
-        RollSlot(
-            slot,
-            draw(st.sampled_from([None, 1, 2, 2, 3])),
-            ready=draw(st.booleans()),
-            leaving=draw(st.sampled_from([False, False, False, True])),
-        )
-        for slot in slots
-    ]
 
 
 # --- demand ---------------------------------------------------------------------------------------

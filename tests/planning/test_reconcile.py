@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from pool.errors import ConfigError
 from pool.planning.lifecycle import State
-from pool.planning.reconcile import Goal, Plan, Role, SlotView, Verb, reconcile
+from pool.planning.plan import Goal, Plan, Role, SlotView, Verb
+from pool.planning.reconcile import reconcile
+from pool.planning.rolling import RollPolicy
 from tests.planning.strategies_reconcile import NOW, apply, goals, let_time_pass, pools
 
 
@@ -30,9 +32,9 @@ def test_a_start_never_brings_the_live_above_desired_and_surge(
     slots: list[SlotView], goal: Goal
 ) -> None:
     """INV-2."""
-    live = sum(slot.state is not None for slot in slots)
+    live = sum(slot.state is not None and not slot.lingers for slot in slots)
     starts = sum(action.verb is Verb.START for action in reconcile(slots, goal, NOW).actions)
-    assert not starts or live + starts <= goal.desired + goal.surge
+    assert not starts or live + starts <= goal.most
 
 
 @given(pools(), goals)
@@ -60,11 +62,7 @@ def test_a_healthy_holder_without_a_notice_is_left_alone_unless_the_pool_shrinks
     holders = [slot for slot in slots if slot.role is Role.HOLDER]
     if len(holders) > goal.desired:
         return
-    well = {
-        slot.index
-        for slot in holders
-        if slot.state is State.READY and slot.fault is None and slot.leave_by is None
-    }
+    well = {slot.index for slot in holders if slot.is_well}
     for action in reconcile(slots, goal, NOW).actions:
         if action.slot in well:
             assert action.verb is Verb.RANK, action
@@ -110,6 +108,45 @@ def test_a_plan_that_only_begins_or_ends_things_leaves_nothing_to_be_done_at_onc
         assert reconcile(apply(slots, plan), goal, NOW).actions == ()
 
 
+@given(pools(), goals)
+def test_a_rank_is_with_a_spare_that_is_ready_rather_than_with_somebody_who_is_not(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """Row N11: in the very plan that sees the loss."""
+    after = apply(slots, reconcile(slots, goal, NOW))
+    needy = [
+        slot
+        for slot in after
+        if slot.role is Role.HOLDER
+        and (slot.state is None or not slot.state.is_up or slot.fault or slot.leave_by)
+    ]
+    well = {slot.index for slot in slots if slot.is_well}
+    idle = [slot for slot in after if slot.role is Role.SPARE and slot.index in well]
+    assert not (needy and idle), (needy, idle)
+
+
+@given(pools(), goals)
+def test_spares_are_as_many_as_wanted_and_never_have_a_rank(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    after = apply(slots, reconcile(slots, goal, NOW))
+    spares = [slot for slot in after if slot.role is Role.SPARE]
+    assert len(spares) == goal.spares_now
+    assert all(slot.rank is None for slot in spares)
+
+
+@given(pools(), goals)
+def test_a_slot_whose_member_may_live_on_cut_off_is_left_until_it_is_gone(
+    slots: list[SlotView], goal: Goal
+) -> None:
+    """INV-1: its rank goes elsewhere, and no second member comes into it."""
+    lingering = {slot.index for slot in slots if slot.lingers}
+    plan = reconcile(slots, goal, NOW)
+    for action in plan.actions:
+        assert action.slot not in lingering or action.verb is Verb.RETIRE
+    assert all(slot.rank is None for slot in apply(slots, plan) if slot.index in lingering)
+
+
 # -- progress: it finishes ---------------------------------------------------------------------
 
 
@@ -119,8 +156,10 @@ def test_with_faults_off_a_pool_reaches_its_size_and_then_plans_nothing(
 ) -> None:
     """INV-5, in at most six rounds per slot: drain, stop, close, start, get ready, take a rank."""
     slots = [replace(slot, given_up=None) for slot in slots]
+    if goal.roll is None or goal.roll.paused:
+        goal = replace(goal, roll=RollPolicy(surge=1))
     now = NOW
-    for _ in range(6 * (len(slots) + goal.desired + 1)):
+    for _ in range(6 * (len(slots) + goal.most + 1)):
         plan = reconcile(slots, goal, now)
         if plan.is_settled:
             break
@@ -131,9 +170,13 @@ def test_with_faults_off_a_pool_reaches_its_size_and_then_plans_nothing(
             replace(slot, leave_by=now) if slot.leave_by == math.inf else slot for slot in slots
         ]
     assert reconcile(slots, goal, now) == Plan()
-    assert sorted((slot.rank, slot.state) for slot in slots) == [
+    holders = [slot for slot in slots if slot.role is Role.HOLDER]
+    assert sorted((slot.rank, slot.state) for slot in holders) == [
         (rank, State.READY) for rank in range(goal.desired)
     ]
+    spares = [slot for slot in slots if slot.role is Role.SPARE]
+    assert [slot.state for slot in spares] == [State.READY] * goal.spares_now
+    assert len(slots) == len(holders) + len(spares)
 
 
 # -- the sequences that matter, step by step -----------------------------------------------------
@@ -261,6 +304,63 @@ def test_shrinking_takes_the_unhealthy_first_and_closes_the_gap_in_the_ranks() -
     plan = reconcile(slots, Goal(desired=2), NOW)
     assert verbs(plan) == [(Verb.RETIRE, 0), (Verb.RANK, 2), (Verb.DRAIN, 0)]
     assert plan.actions[1].rank == 0
+
+
+def test_a_spare_takes_the_rank_of_the_lost_at_once_and_the_slot_is_filled_as_the_new_spare() -> (
+    None
+):
+    """Row N11."""
+    goal = Goal(desired=2, spares=1)
+    slots = [
+        *ready(2, state=State.STOPPING, fault="died"),
+        SlotView(index=2, role=Role.SPARE, state=State.READY),
+    ]
+    plan = reconcile(slots, goal, NOW)
+    assert verbs(plan) == [(Verb.SPARE, 0), (Verb.RANK, 2)]
+    assert plan.actions[1].rank == 0
+    slots = [replace(slot, state=slot.state if slot.index else None) for slot in apply(slots, plan)]
+    assert verbs(reconcile(slots, goal, NOW)) == [(Verb.START, 0)]
+
+
+def test_a_spare_is_there_before_a_replacement_would_be() -> None:
+    goal = Goal(desired=1, surge=1, spares=1)
+    slots = [
+        *ready(1, leave_by=NOW + 500),
+        SlotView(index=1, role=Role.REPLACEMENT, replaces=0, state=State.STARTING),
+        SlotView(index=2, role=Role.SPARE, state=State.READY),
+    ]
+    assert verbs(reconcile(slots, goal, NOW)) == [
+        (Verb.SPARE, 0),
+        (Verb.RANK, 2),
+        (Verb.RETIRE, 1),
+        (Verb.STOP, 1),
+        (Verb.DRAIN, 0),
+    ]
+
+
+def test_a_pool_that_grows_takes_its_spares_and_fills_them_up_again() -> None:
+    goal = Goal(desired=2, spares=1)
+    slots = [*ready(1), SlotView(index=1, role=Role.SPARE, state=State.READY)]
+    assert verbs(reconcile(slots, goal, NOW)) == [
+        (Verb.RANK, 1),
+        (Verb.OPEN, 2),
+        (Verb.START, 2),
+    ]
+
+
+def test_a_pool_of_nothing_keeps_no_spares() -> None:
+    slots = [SlotView(index=0, role=Role.SPARE, state=State.READY)]
+    assert verbs(reconcile(slots, Goal(desired=0, spares=1), NOW))[0] == (Verb.RETIRE, 0)
+
+
+def test_who_is_cut_off_loses_its_rank_to_a_new_slot_that_takes_over_its_back_off() -> None:
+    slots = ready(2, state=State.STOPPING, fault="silent", lingers=True, not_before=NOW + 3)
+    plan = reconcile(slots, Goal(desired=2, surge=0), NOW)
+    assert verbs(plan) == [(Verb.RETIRE, 0), (Verb.OPEN, 2)]
+    assert (plan.actions[1].rank, plan.wake_at) == (0, NOW + 3)
+    slots = apply(slots, plan)
+    # It is dead to the cluster, and does not count among the live ones.
+    assert verbs(reconcile(slots, Goal(desired=2, surge=0), NOW + 3)) == [(Verb.START, 2)]
 
 
 @pytest.mark.parametrize(

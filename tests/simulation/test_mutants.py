@@ -19,7 +19,8 @@ from pool.manager import pulse, restarts, supervisor
 from pool.manager.member import Incarnation
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import State
-from pool.planning.reconcile import Action, Goal, Plan, Role, SlotView, Verb, reconcile
+from pool.planning.plan import Action, Goal, Plan, Role, SlotView, Verb
+from pool.planning.reconcile import reconcile
 from pool.planning.restart import Restart
 from pool.testing import FaultPlan, SimulatedCluster
 from pool.testing.room import Group
