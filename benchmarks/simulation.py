@@ -57,6 +57,7 @@ def play_day(replicas: int, hosts: int, hours: float = 24.0, period_s: float = 3
             cluster=cluster,
             restart=pool.RestartPolicy(intensity=1_000_000),
             health=pool.HealthPolicy(period_s=period_s),
+            lease_s=4 * period_s,
             notices=[pool.notices.DrainingNodes(period_s=period_s)],
         )
         faults = 0

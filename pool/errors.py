@@ -8,6 +8,10 @@
     ├── SizeUnreachable                 scale() could not reach any size you would accept
     ├── PoolFailed                      the pool gave up; carries the cause that used its budget up
     ├── PoolClosed                      the pool is closed, or was never entered
+    ├── PoolExists                      a detached pool of this name is there already
+    ├── PoolUnknown                     no detached pool of this name is there
+    ├── PoolHeld                        somebody else owns the pool; you may take it over
+    ├── Fenced                          a later owner has taken the pool over
     ├── MemberFailed                    one member failed; carries the cause
     │   ├── StartFailed                 it never got ready
     │   └── MemberLost                  its process, actor or node is gone
@@ -132,6 +136,83 @@ class PoolFailed(PoolError):
 
 class PoolClosed(PoolError):
     """Say that the pool takes no calls: it is closed, or `async with` was never entered."""
+
+
+class PoolExists(PoolError):
+    """Say that a detached pool of this name is there already.
+
+    Args:
+        pool: The pool's name.
+    """
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(pool)
+        self.pool = pool
+
+    def __str__(self) -> str:
+        return (
+            f"a detached pool {self.pool!r} is there already; attach({self.pool!r}) to go on with "
+            f"it, reap({self.pool!r}) to end it if its owner is gone, or choose another name"
+        )
+
+
+class PoolUnknown(PoolError):
+    """Say that no detached pool of this name is there.
+
+    Args:
+        pool: The name.
+        known: The names of the detached pools that are there.
+    """
+
+    def __init__(self, pool: str, known: Sequence[str] = ()) -> None:
+        super().__init__(pool, tuple(known))
+        self.pool = pool
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        there = ", ".join(map(repr, self.known)) or "none"
+        return f"no detached pool {self.pool!r} is there; there are: {there}"
+
+
+class PoolHeld(PoolError):
+    """Say that a detached pool has an owner, who was heard of lately.
+
+    Args:
+        pool: The pool's name.
+        owner: Who owns it.
+        heard_s: Seconds since the owner was heard of.
+    """
+
+    def __init__(self, pool: str, owner: str, heard_s: float) -> None:
+        super().__init__(pool, owner, heard_s)
+        self.pool = pool
+        self.owner = owner
+        self.heard_s = heard_s
+
+    def __str__(self) -> str:
+        return (
+            f"pool {self.pool!r} is held by {self.owner}, heard of {self.heard_s:.1f} s ago; "
+            f"attach({self.pool!r}, takeover=True) takes it over, and tells them"
+        )
+
+
+class Fenced(PoolError):
+    """Say that a later owner has taken over, and this one is not obeyed any more.
+
+    Args:
+        what: The pool, or the member that says so.
+        epoch: The owner that spoke.
+        later: The owner that is obeyed.
+    """
+
+    def __init__(self, what: str, epoch: int, later: int) -> None:
+        super().__init__(what, epoch, later)
+        self.what = what
+        self.epoch = epoch
+        self.later = later
+
+    def __str__(self) -> str:
+        return f"{self.what} obeys owner {self.later}, and {self.epoch} no more"
 
 
 class MemberFailed(PoolError):

@@ -9,8 +9,9 @@ what made others write the same class twice: an actor class cannot be inherited 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pool.cluster.interface import Cluster, Fault, Identity, News
@@ -26,12 +27,15 @@ class Context:
         identity: Whom the actor belongs to.
         node_id: The node it runs on.
         address: That node's address, for others to connect to.
+        lease_left_s: Says how many seconds the actor may live on without a word from its owner. It
+            must not let those below it live any longer. Safe to call from any thread.
     """
 
     cluster: Cluster
     identity: Identity
     node_id: str
     address: str
+    lease_left_s: Callable[[], float] = field(default=lambda: math.inf, compare=False)
 
 
 class Body(Protocol):

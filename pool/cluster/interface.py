@@ -14,13 +14,18 @@ The contract:
    behind, not even a queued one. A cancelled `call` may still run on the actor.
 4. *Errors have our names.* `CallTimeout` (no answer in time), `MemberLost` (the actor is dead),
    `ReservationFailed`; an error raised by the member's own code arrives as itself.
-5. *Time.* Durations and deadlines of a manager are on its event loop's clock, which a simulation
+5. *Whoever hears nothing ends itself.* A member lives for as long as it hears from its owner: each
+   health poll renews its lease, and when that is over it winds itself up, removes its own group and
+   ends. Only so can an owner know that a member which it cannot reach is gone. A poll in the name
+   of an owner that was replaced is refused, and tells that owner so.
+6. *Time.* Durations and deadlines of a manager are on its event loop's clock, which a simulation
    replaces. What crosses machines is a duration or a UNIX time.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +50,9 @@ class Identity:
         slot: The slot's index.
         generation: Which incarnation of the slot's member.
         level: `replica`, `host`, or a user's own word for the kind of member.
+        serial: How many members the pool had begun by then. Of two members with one rank, the
+            one with the higher serial is right: a fencing token for what they do outside.
+        revision: Which revision of the pool the member was made from.
     """
 
     pool: str
@@ -52,6 +60,8 @@ class Identity:
     slot: int
     generation: int
     level: str = "member"
+    serial: int = 0
+    revision: int = 0
 
     @property
     def member(self) -> str:
@@ -59,7 +69,52 @@ class Identity:
         return f"{self.pool}/{self.slot}.{self.generation}"
 
     def __str__(self) -> str:
-        return f"pool:{self.pool}:{self.instance}:{self.level}:{self.slot}.{self.generation}"
+        where = f"{self.pool}:{self.instance}:{self.level}:{self.slot}.{self.generation}"
+        return f"pool:{where}:{self.serial}.{self.revision}"
+
+    @classmethod
+    def parse(cls, name: str) -> Identity | None:
+        """Return the identity that a name was written from; None for names that are not ours."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        pool, instance, level, *numbers = match.groups()
+        slot, generation, serial, revision = map(int, numbers)
+        return cls(
+            pool=pool,
+            instance=instance,
+            slot=slot,
+            generation=generation,
+            level=level,
+            serial=serial,
+            revision=revision,
+        )
+
+    def is_of(self, pool: str, instance: str) -> bool:
+        """Whether it belongs to a pool, or to a member of it, at whatever level."""
+        # The pool of a member's members is called `pool/slot.generation`.
+        is_named = self.pool == pool or _MEMBER.fullmatch(self.pool.removeprefix(pool)) is not None
+        return self.instance == instance and is_named and self.pool.startswith(pool)
+
+
+_NAME = re.compile(r"pool:([^:]+):([^:]+):([^:]+):(\d+)\.(\d+):(\d+)\.(\d+)")
+_MEMBER = re.compile(r"(/\d+\.\d+)+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Let a member live on for a while, in the name of its owner.
+
+    Args:
+        epoch: Which owner of the pool grants it, counted from 1. A member obeys the highest that
+            it has heard of.
+        lasts_s: Seconds that the member lives without hearing from an owner again.
+        grace_s: Seconds that it may then take to wind itself up.
+    """
+
+    epoch: int = 1
+    lasts_s: float
+    grace_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +163,11 @@ class ActorSpec:
         bundle: The index of the bundle.
         node_id: The node to pin it to, when it is not placed in a bundle.
         runtime_env: Ray's runtime environment. None lets Ray use a worker that is already warm.
+        own_group: Whether the group that it is placed in is its own, and is removed by it when
+            its lease is over.
+        lease: How long it lives without hearing from its owner. The manager fills it in; without
+            one the actor lives until it is killed, or its owner dies.
+        detached: Whether it outlives the process that starts it. The manager fills it in.
     """
 
     body: type
@@ -119,6 +179,9 @@ class ActorSpec:
     bundle: int = 0
     node_id: str | None = None
     runtime_env: Mapping[str, Any] | None = None
+    own_group: bool = True
+    lease: Lease | None = None
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +192,13 @@ class Fault:
         cause: The budget that it counts against.
         detail: What happened, in a sentence.
         retry_in_s: Seconds until the next try that the member itself asked for, if it did.
+        cut_off: Whether the member may live on where nobody can reach it, until its lease ends.
     """
 
     cause: Cause
     detail: str
     retry_in_s: float | None = None
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +231,8 @@ class ReplyKind(enum.Enum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     UNAVAILABLE = "unavailable"
+    FENCED = "fenced"
+    """The member obeys a later owner than the one who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +263,16 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
+    async def reserve(
+        self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
+    ) -> Reservation:
         """Create a placement group and return it when all its bundles are placed.
+
+        Args:
+            plan: The bundles, and how they are to be placed.
+            identity: Whom the group belongs to.
+            timeout_s: Seconds to wait.
+            detached: Whether the group outlives the process that creates it.
 
         Raises:
             ReservationFailed: It was not ready within `timeout_s` seconds. Nothing of it is left.
@@ -233,10 +308,20 @@ class Cluster(ABC):
         """Wait until the actor has news beyond version `seen`, or is dead for good."""
 
     @abstractmethod
-    async def poll(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+    async def poll(
+        self, actors: Sequence[Actor], timeout_s: float, lease: Lease | None = None
+    ) -> list[Reply]:
         """Ask every actor for its health at once, and return what came of each, in order.
 
-        An actor that is busy, or whose main loop is blocked, still answers.
+        An actor that is busy, or whose main loop is blocked, still answers. Who is asked hears
+        from its owner, which renews its lease.
+        """
+
+    @abstractmethod
+    def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
+        """Let actors hear from their owner, without waiting for it.
+
+        For those that cannot be asked for their health: who is starting, or on the way out.
         """
 
     @abstractmethod

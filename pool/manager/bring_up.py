@@ -7,6 +7,7 @@ limit of its own: `scale` has one, and a cluster without room is not the member'
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
@@ -58,7 +59,8 @@ async def bring_up(
     # A plan may have ended the member meanwhile; then no further state is entered.
     await anyio.lowlevel.checkpoint_if_cancelled()
     advance(member, State.STARTING, "its reservation is ready")
-    member.actor = await hooks.create_member(member.identity, member.reservation)
+    spec = await hooks.describe_member(member.identity, member.reservation)
+    member.actor = hooks.cluster.start(replace(spec, lease=hooks.lease, detached=hooks.detached))
     watch(member)
     with anyio.fail_after(start_timeout_s):
         member.info = await hooks.open_member(member.actor, start_timeout_s)

@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     POOL_CLOSED = "pool_closed"
     SLOT_OPENED = "slot_opened"
     SLOT_RANKED = "slot_ranked"
+    SLOT_SPARED = "slot_spared"
     SLOT_RETIRED = "slot_retired"
     SLOT_CLOSED = "slot_closed"
     SLOT_WAITING = "slot_waiting"
@@ -35,6 +36,7 @@ class EventKind(StrEnum):
     MEMBER_FAULT = "member_fault"
     MEMBER_NOTICE = "member_notice"
     MEMBER_DRAINED = "member_drained"
+    MEMBER_CUT_OFF = "member_cut_off"
     RESTART_PLANNED = "restart_planned"
     SOURCE_UNAVAILABLE = "source_unavailable"
     LEFTOVER = "leftover"
@@ -45,6 +47,7 @@ _LEVELS = {
     EventKind.LEFTOVER: "error",
     EventKind.MEMBER_FAULT: "warning",
     EventKind.MEMBER_NOTICE: "warning",
+    EventKind.MEMBER_CUT_OFF: "warning",
     EventKind.SLOT_WAITING: "warning",
     EventKind.SOURCE_UNAVAILABLE: "warning",
 }

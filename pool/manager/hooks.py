@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic
 
-from pool.cluster.interface import Actor, Cluster, Identity, Reply, Reservation
+from pool.cluster.interface import Actor, ActorSpec, Cluster, Identity, Lease, Reply, Reservation
 from pool.errors import PoolFailed
 from pool.manager.member import InfoT
 from pool.planning.notice import Notice
@@ -23,16 +23,24 @@ class Hooks(ABC, Generic[InfoT]):
     """Hold the steps in a member's life."""
 
     cluster: Cluster
+    detached: bool
+
+    @property
+    @abstractmethod
+    def lease(self) -> Lease:
+        """What members are granted with each word from this manager."""
 
     @abstractmethod
-    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
-        """Start a member's actor and return it, without waiting for it.
+    async def describe_member(
+        self, identity: Identity, reservation: Reservation | None
+    ) -> ActorSpec:
+        """Say what a member's actor is. The manager starts it, and it is the manager's to end.
 
-        This is the one step that a subclass must give. Whatever it starts before an error or a
-        cancellation it has to end itself; an actor that it returned is the manager's to end.
+        This is the one step that a subclass must give.
 
         Args:
-            identity: Whom the actor belongs to; pass it on in the `ActorSpec`.
+            identity: Whom the actor belongs to; pass it on in the `ActorSpec`. Its `revision`
+                says which revision of the pool the member is to be made from.
             reservation: What `reserve` returned.
         """
 
@@ -65,8 +73,8 @@ class Hooks(ABC, Generic[InfoT]):
         return info
 
     async def check_members(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
-        """Ask all these members for their health at once."""
-        return await self.cluster.poll(actors, timeout_s)
+        """Ask all these members for their health at once, and renew their leases with it."""
+        return await self.cluster.poll(actors, timeout_s, self.lease)
 
     async def drain_member(self, actor: Actor, budget_s: float) -> None:
         """Let the member take no new work, and wait until its work in flight is done."""

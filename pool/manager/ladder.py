@@ -146,6 +146,7 @@ async def _kill(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -
     with anyio.move_on_after(limit_s) as scope:
         await member.dead.wait()
     if scope.cancelled_caught:
+        member.cut_off = True
         way.troubles.append(f"its death was not confirmed within {limit_s:.1f} s")
 
 

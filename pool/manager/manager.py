@@ -24,7 +24,7 @@ from pool.cluster.interface import Actor, Cluster
 from pool.errors import ConfigError, PoolClosed, PoolFailed, SizeUnreachable
 from pool.manager.events import Event, EventKind
 from pool.manager.ladder import MemberReport, put_down
-from pool.manager.member import InfoT, Member, by_rank
+from pool.manager.member import InfoT, Member, Slot, by_rank
 from pool.manager.policies import Policies
 from pool.manager.portrait import slot_snapshot
 from pool.manager.scale_result import ScaleResult
@@ -46,7 +46,7 @@ VERIFY_AGAIN_S = 0.05
 class ResourcePoolManager(Supervisor[InfoT]):
     """Keep a pool of actors at its desired size: start, poll, replace, drain and reap them.
 
-    Subclass it and give `create_member`; the other steps of `Hooks` have defaults. Use it as an
+    Subclass it and give `describe_member`; the other steps of `Hooks` have defaults. Use it as an
     async context manager: on every way out of the block its members are drained and nothing of the
     pool is left (INV-4).
 
@@ -227,6 +227,19 @@ class ResourcePoolManager(Supervisor[InfoT]):
         return self._goal.desired
 
     @property
+    def most(self) -> int:
+        """How many members may live at once now: desired, spares and surge (INV-2).
+
+        One that is cut off does not count: the cluster holds nothing for it any more.
+        """
+        return self._goal.most
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the pool looks after its members."""
+        return self._tasks is not None and self._closing_by is None
+
+    @property
     def is_settled(self) -> bool:
         """Whether the pool is as it is meant to be: nothing to do, nothing to wait for (INV-5)."""
         return self._next_plan().is_settled
@@ -353,7 +366,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
             return False
         ready = 0
         for slot in self._slots.values():
-            if slot.role is Role.RETIRING:
+            if slot.role is Role.RETIRING and not _lingers(slot):
                 return False
             if slot.rank is not None:
                 if slot.incarnation is None or not slot.incarnation.is_serving:
@@ -375,3 +388,8 @@ class ResourcePoolManager(Supervisor[InfoT]):
             if slot.rank is not None
             and (slot.incarnation is None or not slot.incarnation.state.is_serving)
         }
+
+
+def _lingers(slot: Slot[Any]) -> bool:
+    """Whether the slot waits only for a member that is cut off to end by its lease."""
+    return slot.incarnation is not None and slot.incarnation.lingers_until is not None

@@ -32,6 +32,9 @@ class Member(Generic[InfoT]):
         slot: The index of its slot, which outlives it.
         rank: Which of the pool's members it is, 0 to size − 1; None while it has no rank.
         generation: Which incarnation of the slot it is, from 1.
+        serial: How many members the pool had begun by then. Of two with one rank the higher is
+            right: give it to whatever they write to, as a fencing token.
+        revision: Which revision of the pool it was made from.
         state: Its state.
         age_s: Seconds that it has been in that state.
         info: What its start returned; None until then.
@@ -48,6 +51,8 @@ class Member(Generic[InfoT]):
     info: InfoT | None
     actor: Actor | None
     nodes: tuple[str, ...] = ()
+    serial: int = 0
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Incarnation(Generic[InfoT]):
     reservation: Reservation | None = None
     actor: Actor | None = None
     info: InfoT | None = None
+    cut_off: bool = False
+    lingers_until: float | None = None
     health: HealthRecord = field(default_factory=HealthRecord)
     ready_since: float = math.inf
     fault: Fault | None = None
@@ -140,6 +147,7 @@ class Slot(Generic[InfoT]):
     rank: int | None = None
     replaces: int | None = None
     generation: int = 0
+    revision: int = 0
     incarnation: Incarnation[InfoT] | None = None
     not_before: float = -math.inf
     given_up: str | None = None
@@ -180,6 +188,8 @@ class Slot(Generic[InfoT]):
             replaces=self.replaces,
             state=member.life.state,
             fault=None if member.fault is None else member.fault.detail,
+            lingers=member.lingers_until is not None,
+            outdated=member.identity.revision != self.revision,
             leave_by=member.leave_by if warned else None,
             has_deadline=member.has_deadline if warned else False,
             not_before=self.not_before,
@@ -202,6 +212,8 @@ class Slot(Generic[InfoT]):
             info=member.info,
             actor=member.actor,
             nodes=member.nodes,
+            serial=member.identity.serial,
+            revision=member.identity.revision,
         )
 
 

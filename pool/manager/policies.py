@@ -10,6 +10,9 @@ from pool.planning.drain import DrainPolicy
 from pool.planning.health import HealthPolicy
 from pool.planning.restart import RestartPolicy
 
+POLLS_A_LEASE = 3
+"""So many polls in a row have to get lost before a member believes that its owner is gone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
@@ -20,7 +23,11 @@ class Policies:
         restart: How often, and how soon, a failed member is started again.
         drain: How long members may take to leave.
         surge: How many members more than desired may live while replacements come first.
+        spares: How many members are kept ready beyond the desired size, to take the place of one
+            that is lost or has to leave.
         start_timeout_s: Seconds from a member's actor to ready.
+        lease_s: Seconds that a member lives without hearing from its owner. Each health poll is a
+            word from the owner, so it has to be long enough for several of them.
 
     Raises:
         ConfigError: A value cannot be right; `field` names it.
@@ -30,7 +37,9 @@ class Policies:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     drain: DrainPolicy = field(default_factory=DrainPolicy)
     surge: int = 1
+    spares: int = 0
     start_timeout_s: float = 600.0
+    lease_s: float = 60.0
 
     def __post_init__(self) -> None:
         kinds = {"health": HealthPolicy, "restart": RestartPolicy, "drain": DrainPolicy}
@@ -38,10 +47,19 @@ class Policies:
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ConfigError(f"{name} is {value!r}; give a {kind.__name__}", name)
-        if type(self.surge) is not int or self.surge < 0:
-            raise ConfigError(f"surge is {self.surge!r}; give a whole number, 0 or more", "surge")
-        limit = self.start_timeout_s
-        if not isinstance(limit, int | float) or not 0 < limit < math.inf:
+        for name in ("surge", "spares"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ConfigError(f"{name} is {value!r}; give a whole number, 0 or more", name)
+        for name in ("start_timeout_s", "lease_s"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value!r}; give more than 0 seconds", name)
+        least_s = POLLS_A_LEASE * (self.health.period_s + self.health.timeout_s)
+        if self.lease_s < least_s:
             raise ConfigError(
-                f"start_timeout_s is {limit!r}; give more than 0 seconds", "start_timeout_s"
+                f"lease_s is {self.lease_s!r}, and a member hears from its owner with each health "
+                f"poll, every {self.health.period_s:g} s; give {least_s:g} s or more, or poll more "
+                "often",
+                "lease_s",
             )

@@ -11,12 +11,24 @@ import functools
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
-from pool.cluster.interface import Actor, Cluster, Death, Fault, Identity, News, Reply, ReplyKind
+from pool.cluster.interface import (
+    Actor,
+    Cluster,
+    Death,
+    Fault,
+    Identity,
+    Lease,
+    News,
+    Reply,
+    ReplyKind,
+)
+from pool.cluster.lease import RESPITE_S
 from pool.errors import PoolFailed
 from pool.manager.bring_up import bring_up, fault_of
 from pool.manager.events import EventKind, EventLog
@@ -58,9 +70,18 @@ class Supervisor(Hooks[InfoT]):
         self.policies = policies
         self.polled_at = 0.0
         self.emit = EventLog(name, cluster.unix_time)
-        self._goal = Goal(desired=0, surge=policies.surge, ladder_s=policies.drain.timeout_s)
+        self.epoch = 1
+        self.detached = False
+        self.revision = 0
+        self._goal = Goal(
+            desired=0,
+            surge=policies.surge,
+            spares=policies.spares,
+            ladder_s=policies.drain.timeout_s,
+        )
         self._slots: dict[int, Slot[InfoT]] = {}
         self._generations: Counter[int] = Counter()
+        self._serial = 0
         self._failed: PoolFailed | None = None
         self._plan = Plan()
         self._reports: deque[MemberReport] = deque(maxlen=REPORTS_KEPT)
@@ -74,6 +95,17 @@ class Supervisor(Hooks[InfoT]):
         self._pulse = Pulse(policies.health)
         self._restarts = Restarts(policies.restart, name, self.emit)
         self._notices = NoticeBoard(cluster, self.emit, self._wake)
+
+    @property
+    def lease(self) -> Lease:
+        """What members are granted with each word from this manager."""
+        policies = self.policies
+        return Lease(epoch=self.epoch, lasts_s=policies.lease_s, grace_s=policies.drain.timeout_s)
+
+    @property
+    def patience_s(self) -> float:
+        """How long a member's next word may take to come, when all is well."""
+        return self.policies.health.period_s + self.policies.health.timeout_s + RESPITE_S
 
     async def _run(
         self,
@@ -106,7 +138,7 @@ class Supervisor(Hooks[InfoT]):
     def _set_desired(self, desired: int, reason: str) -> None:
         if desired != self._goal.desired:
             self.emit(EventKind.POOL_SCALED, desired=desired, reason=reason)
-        self._goal = Goal(desired=desired, surge=self._goal.surge, ladder_s=self._goal.ladder_s)
+        self._goal = replace(self._goal, desired=desired)
         for slot in self._slots.values():
             slot.look_anew()  # Who is least busy counts only when the size changes.
         self._wake()
@@ -169,11 +201,18 @@ class Supervisor(Hooks[InfoT]):
         tasks = self._tasks
         assert tasks is not None
         if action.verb is Verb.OPEN:
-            role = Role.HOLDER if action.replaces is None else Role.REPLACEMENT
-            slot = Slot[InfoT](action.slot, role, action.rank, action.replaces)
+            slot = Slot[InfoT](action.slot, action.role, action.rank, action.replaces)
+            slot.revision = self.revision
+            slot.not_before = action.not_before
             slot.given_up = None if self._failed is None else str(self._failed)
             self._slots[action.slot] = slot
-            self.emit(EventKind.SLOT_OPENED, action.slot, rank=action.rank, reason=action.reason)
+            self.emit(
+                EventKind.SLOT_OPENED,
+                action.slot,
+                role=str(action.role),
+                rank=action.rank,
+                reason=action.reason,
+            )
             return
         slot = self._slots[action.slot]
         slot.look_anew()
@@ -185,6 +224,9 @@ class Supervisor(Hooks[InfoT]):
             case Verb.RANK:
                 slot.role, slot.rank, slot.replaces = Role.HOLDER, action.rank, None
                 self.emit(EventKind.SLOT_RANKED, slot.index, rank=slot.rank, reason=action.reason)
+            case Verb.SPARE:
+                slot.role, slot.rank, slot.replaces = Role.SPARE, None, None
+                self.emit(EventKind.SLOT_SPARED, slot.index, reason=action.reason)
             case Verb.RETIRE:
                 slot.role, slot.rank, slot.replaces = Role.RETIRING, None, None
                 slot.retired = action.reason
@@ -218,12 +260,15 @@ class Supervisor(Hooks[InfoT]):
         # Counted over the life of the pool, not of the slot: an id is the name of an actor, and a
         # dead one's may still be taken when its slot was closed and is opened again.
         slot.generation = self._generations[slot.index] = self._generations[slot.index] + 1
+        self._serial += 1
         identity = Identity(
             pool=self.name,
             instance=self.instance,
             slot=slot.index,
             generation=slot.generation,
             level=self.level,
+            serial=self._serial,
+            revision=self.revision,
         )
         life = Lifecycle(identity.member, anyio.current_time())
         member = slot.incarnation = Incarnation[InfoT](identity, life, slot)
@@ -268,6 +313,7 @@ class Supervisor(Hooks[InfoT]):
         while True:
             told = await self.cluster.lifeline(member.actor, news.version)
             if isinstance(told, Death):
+                member.cut_off = told.fault.cut_off
                 member.dead.set()
                 self._note_fault(member, told.fault)
                 return
@@ -338,6 +384,8 @@ class Supervisor(Hooks[InfoT]):
     async def _put_down(self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
         report = await put_down(self, member, way)
         self._reports.append(report)
+        if member.cut_off or (member.fault is not None and member.fault.cut_off):
+            await self._outlast(slot, member)
         self._advance(member, State.GONE, f"nothing of it is left ({report.rung})")
         slot.incarnation = None
         slot.look_anew()
@@ -350,6 +398,25 @@ class Supervisor(Hooks[InfoT]):
             **({"troubles": list(report.troubles)} if report.troubles else {}),
         )
         self._wake()
+
+    async def _outlast(self, slot: Slot[InfoT], member: Incarnation[InfoT]) -> None:
+        """Wait until a member that cannot be reached is gone by its lease (INV-1).
+
+        A pool that closes does not wait: the lease needs nobody.
+        """
+        # Itself, and then those below it, whose leases end a little later.
+        linger_s = self.lease.lasts_s + self.lease.grace_s + RESPITE_S + self.patience_s
+        member.lingers_until = anyio.current_time() + linger_s
+        slot.look_anew()
+        self.emit(
+            EventKind.MEMBER_CUT_OFF,
+            slot.index,
+            member.identity.generation,
+            ends_in_s=round(linger_s, 1),
+        )
+        self._wake()
+        with anyio.move_on_after(linger_s):
+            await self._until(lambda: self._closing_by is not None)
 
     def _descent(self, reason: str, deadline: float | None = None) -> Descent:
         ends = [at for at in (deadline, self._closing_by) if at is not None]
@@ -386,6 +453,7 @@ class Supervisor(Hooks[InfoT]):
             ]
             members = [slot.incarnation for slot in polled if slot.incarnation is not None]
             actors = [member.actor for member in members if member.actor is not None]
+            self._renew_leases()
             with self._pulse.beat() as beat:
                 replies = await self._ask_health(actors)
             self.polled_at = anyio.current_time()
@@ -401,6 +469,19 @@ class Supervisor(Hooks[InfoT]):
                 elif verdict is Verdict.HEALTHY and member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)
             await self._pulse.rest()
+
+    def _renew_leases(self) -> None:
+        """Let those hear from us that are not polled: who is coming, and who is leaving."""
+        actors = [
+            member.actor
+            for member in self._incarnations()
+            if member.actor is not None
+            and not member.state.is_up
+            and member.lingers_until is None
+            and not member.dead.is_set()
+        ]
+        if actors:
+            self.cluster.renew(actors, self.lease)
 
     async def _ask_health(self, actors: Sequence[Actor]) -> Sequence[Reply]:
         try:

@@ -7,11 +7,21 @@ decides. Notices are not answered here but told upwards, for one host's notice c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pool.cluster.interface import NOTHING, Actor, ActorSpec, Cluster, Identity, Reservation
+from pool.cluster.interface import (
+    NOTHING,
+    Actor,
+    ActorSpec,
+    Cluster,
+    Fault,
+    Identity,
+    Lease,
+    Reservation,
+)
 from pool.errors import PoolFailed
 from pool.host.body import HostBody, HostPlace
 from pool.host.info import HostInfo
@@ -20,7 +30,7 @@ from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.notices.source import NodeNoticeSource
 from pool.planning.notice import Notice
-from pool.planning.restart import Failure, RestartPolicy
+from pool.planning.restart import RestartPolicy
 
 GANG = RestartPolicy(intensity=0, budgets=dict.fromkeys(RestartPolicy().budgets, 0))
 """No host is started again by itself: the whole gang is replaced."""
@@ -56,8 +66,9 @@ class HostPool(ResourcePoolManager[HostInfo]):
         plan: What the hosts are.
         reservation: The replica's placement group.
         cluster: The world, as seen from the replica's actor.
-        on_failed: Is told when a host failed; it must not block.
+        on_failed: Is told which host failed, and why; it must not block.
         on_notices: Is told all notices of all hosts when they change; it must not block.
+        lease_left_s: Says how long the replica itself may live on; its hosts get no more.
     """
 
     level = "host"
@@ -68,20 +79,31 @@ class HostPool(ResourcePoolManager[HostInfo]):
         plan: HostPlan,
         reservation: Reservation,
         cluster: Cluster,
-        on_failed: Callable[[Failure], None],
+        on_failed: Callable[[int, Fault], None],
         on_notices: Callable[[tuple[Notice, ...]], None],
+        lease_left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         super().__init__(
             f"{identity.pool}/{identity.slot}.{identity.generation}",
             cluster=cluster,
             instance=identity.instance,
-            policies=replace(plan.policies, restart=GANG, surge=0),
+            policies=replace(plan.policies, restart=GANG, surge=0, spares=0),
         )
         self._host_plan = plan
         self._reservation = reservation
         self._on_failed = on_failed
         self._on_notices = on_notices
+        self._lease_left_s = lease_left_s
         self._told: dict[int, tuple[Notice, ...]] = {}
+
+    @property
+    def lease(self) -> Lease:
+        """Leases shrink on the way down: a host has little more than what its replica has left.
+
+        That little is the time to the next poll; by then the replica may have heard from its owner.
+        """
+        full = super().lease
+        return replace(full, lasts_s=min(full.lasts_s, self._lease_left_s() + self.patience_s))
 
     async def reserve(self, identity: Identity) -> Reservation:
         return self._reservation
@@ -93,23 +115,24 @@ class HostPool(ResourcePoolManager[HostInfo]):
         """Leave the asking to the pool of replicas, which asks for the whole tree at once."""
         return []
 
-    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
+    async def describe_member(
+        self, identity: Identity, reservation: Reservation | None
+    ) -> ActorSpec:
         assert reservation is not None
         plan = self._host_plan
         index = identity.slot
         place = HostPlace(index, len(reservation.nodes), reservation.bundles[index])
-        return self.cluster.start(
-            ActorSpec(
-                body=HostBody,
-                args=(plan.host_class, plan.host_args, place, plan.notices),
-                label=plan.host_class.__name__,
-                identity=identity,
-                holds=reservation.bundles[index] if plan.holds_devices else NOTHING,
-                reservation=reservation if plan.holds_devices else None,
-                bundle=index,
-                node_id=reservation.nodes[index],
-                runtime_env=plan.runtime_env,
-            )
+        return ActorSpec(
+            body=HostBody,
+            args=(plan.host_class, plan.host_args, place, plan.notices),
+            label=plan.host_class.__name__,
+            identity=identity,
+            holds=reservation.bundles[index] if plan.holds_devices else NOTHING,
+            reservation=reservation if plan.holds_devices else None,
+            bundle=index,
+            node_id=reservation.nodes[index],
+            runtime_env=plan.runtime_env,
+            own_group=False,
         )
 
     async def open_member(self, actor: Actor, timeout_s: float) -> HostInfo:
@@ -117,8 +140,10 @@ class HostPool(ResourcePoolManager[HostInfo]):
         return replace(info, actor=actor)
 
     def on_pool_failed(self, failure: PoolFailed) -> None:
-        last = self.failures[-1]
-        self._on_failed(last)
+        slot = self._slots[self.failures[-1].slot]
+        assert slot.incarnation is not None
+        assert slot.incarnation.fault is not None
+        self._on_failed(slot.index, slot.incarnation.fault)
 
     def take_notices(self, identity: Identity, notices: tuple[Notice, ...]) -> bool:
         """Tell them upwards instead of answering them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -61,6 +62,7 @@ class Replica:
                 context.cluster,
                 on_failed=self._fail,
                 on_notices=self._bulletin.publish,
+                lease_left_s=context.lease_left_s,
             ) as hosts:
                 self._hosts = hosts
                 await self._bring_up(hosts, context, ready)
@@ -86,8 +88,8 @@ class Replica:
                 StartFailed(self._identity.member, failure.cause, _told(failure), failure.delay_s)
             )
 
-    def _fail(self, failure: Failure) -> None:
-        self._bulletin.fail(Fault(failure.cause, _told(failure), failure.delay_s))
+    def _fail(self, host: int, fault: Fault) -> None:
+        self._bulletin.fail(replace(fault, detail=f"host {host}: {fault.detail}"))
 
     async def check_health(self) -> None:
         """Say what this replica's own manager knows of its hosts.

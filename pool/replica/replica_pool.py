@@ -74,7 +74,11 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         drain: How long a replica may take to leave.
         surge: How many replicas more than desired may live while replacements come first; 0 saves
             the devices, and a replica that gets a notice leaves before its successor starts.
+        spares: How many replicas are kept ready beyond the desired size. One that is lost, or has
+            to leave, has its rank taken over by a spare within milliseconds.
         start_timeout_s: Seconds from a replica's actor to ready.
+        lease_s: Seconds that replicas and hosts live without hearing from their owner; then they
+            drain themselves, give their devices back, and end.
         runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
         instance: A word that tells pools of one name apart; drawn at random when left out.
 
@@ -99,7 +103,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         restart: RestartPolicy | None = None,
         drain: DrainPolicy | None = None,
         surge: int = 1,
+        spares: int = 0,
         start_timeout_s: float = 600.0,
+        lease_s: float = 60.0,
         runtime_env: dict[str, Any] | None = None,
         instance: str | None = None,
     ) -> None:
@@ -126,7 +132,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             restart=RestartPolicy() if restart is None else restart,
             drain=DrainPolicy() if drain is None else drain,
             surge=surge,
+            spares=spares,
             start_timeout_s=start_timeout_s,
+            lease_s=lease_s,
         )
         cluster = connect() if cluster is None else cluster
         super().__init__(
@@ -267,7 +275,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         is_narrow = look.shape != self.shape
         timeout_s = OLD_LOOK_TIMEOUT_S if is_old or is_narrow else RESERVE_TIMEOUT_S
         try:
-            return await self.cluster.reserve(look.plan, identity, timeout_s)
+            return await self.cluster.reserve(
+                look.plan, identity, timeout_s, detached=self.detached
+            )
         except ReservationFailed:
             self._seen = None
             raise
@@ -304,17 +314,17 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         selector = self.shape.selector
         return replace(self.shape, selector=replace(selector, without=selector.without | leaving))
 
-    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
+    async def describe_member(
+        self, identity: Identity, reservation: Reservation | None
+    ) -> ActorSpec:
         if reservation is None:
             raise ReservationFailed(f"{identity.member} has no placement group")
-        return self.cluster.start(
-            ActorSpec(
-                body=Replica,
-                args=(identity, self._host_plan, reservation),
-                label="Replica",
-                identity=identity,
-                reservation=reservation,
-            )
+        return ActorSpec(
+            body=Replica,
+            args=(identity, self._host_plan, reservation),
+            label="Replica",
+            identity=identity,
+            reservation=reservation,
         )
 
     def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:

@@ -10,28 +10,38 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context as Variables
 from typing import Any, Protocol
 
 from pool.cluster.body import Context
-from pool.cluster.interface import NOTHING, Actor, ActorSpec, Death, Fault, News
+from pool.cluster.interface import NOTHING, Actor, ActorSpec, Death, Fault, Lease, News
+from pool.cluster.lease import LeaseBook, wind_up
 from pool.host.info import HostInfo, ReplicaInfo
 from pool.planning.restart import Cause
 from pool.testing.faults import Chance, FaultPlan
 from pool.testing.room import Group, Place
 from pool.testing.virtual_time import LIFE, VirtualTimeLoop
 
+Done = Callable[[], object]
+
 
 class Call:
     """A call that was sent, and the future that its sender waits for."""
 
-    __slots__ = ("args", "future", "method")
+    __slots__ = ("args", "future", "lease", "method")
 
-    def __init__(self, method: str, args: tuple[Any, ...], future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        future: asyncio.Future[Any],
+        lease: Lease | None,
+    ) -> None:
         self.method = method
         self.args = args
         self.future = future
+        self.lease = lease
 
     def settle(self, value: Any) -> None:
         """Give the sender a result, unless there is one or nobody waits any more."""
@@ -66,6 +76,7 @@ class SimActor:
         self.calls: dict[int, Call] = {}
         self.queue: list[tuple[int, Call]] = []
         self.hung: set[str] = set()
+        self.book = LeaseBook(spec.identity.member, spec.lease, 0.0)
         self.last_arrival = 0.0
         self.died_at = 0.0
         # When it last lost somebody below it; when a reply of it was last lost or late; and
@@ -80,7 +91,13 @@ class SimActor:
 
     @property
     def is_dead(self) -> bool:
-        return self.state == "dead"
+        """Whether the cluster knows it as dead; cut off, it may yet live."""
+        return self.state in ("dead", "cut off")
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it lives where nobody can reach it."""
+        return self.state == "cut off"
 
     @property
     def is_running(self) -> bool:
@@ -94,6 +111,10 @@ class SimActor:
 
     def end(self) -> None:
         """Stop everything that runs in the process."""
+
+    def wind_up(self, grace_s: float, say: Callable[[str], object], end: Done) -> None:
+        """Put everything down, as at the end of a lease, and call `end`."""
+        end()
 
     def perform(self, call: Call, answer: Callable[[Any, BaseException | None], None]) -> None:
         """Run a method of the body, and hand on what came of it."""
@@ -113,6 +134,7 @@ class Process(SimActor):
         self._variables.run(LIFE.set, self._life)
         self.body: Any = None
         self._context: Context | None = None
+        self._started: asyncio.Future[Any] | None = None
         # The loop forgets tasks that nobody holds.
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -124,20 +146,39 @@ class Process(SimActor):
         self._loop.end_life(self._life)
 
     def perform(self, call: Call, answer: Callable[[Any, BaseException | None], None]) -> None:
-        task = self._loop.create_task(self._run(call, answer), context=self._variables)
+        self._spawn(self._run(call, answer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work, context=self._variables)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def wind_up(self, grace_s: float, say: Callable[[str], object], end: Done) -> None:
+        async def wind() -> None:
+            if self._started is not None:
+                await wind_up(self.body, grace_s, say)
+            end()
+
+        self._spawn(wind())
+
     async def _run(self, call: Call, answer: Callable[[Any, BaseException | None], None]) -> None:
-        args = (self._context,) if call.method == "start" else call.args
         try:
-            result = getattr(self.body, call.method)(*args)
-            if inspect.isawaitable(result):
-                result = await result
+            if call.method == "start":
+                result = await self._start()
+            else:
+                result = getattr(self.body, call.method)(*call.args)
+                if inspect.isawaitable(result):
+                    result = await result
         except Exception as error:
             answer(None, error)
         else:
             answer(result, None)
+
+    async def _start(self) -> Any:
+        """Let the body get ready, once; whoever asks again gets the same answer."""
+        if self._started is None:
+            self._started = asyncio.ensure_future(self.body.start(self._context))
+        return await asyncio.shield(self._started)
 
 
 class SimBody(Protocol):

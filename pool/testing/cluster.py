@@ -25,12 +25,20 @@ from pool.cluster.interface import (
     Death,
     Fault,
     Identity,
+    Lease,
     News,
     Reply,
     ReplyKind,
     Reservation,
 )
-from pool.errors import CallTimeout, ConfigError, MemberLost, ReservationFailed, SourceUnavailable
+from pool.errors import (
+    CallTimeout,
+    ConfigError,
+    Fenced,
+    MemberLost,
+    ReservationFailed,
+    SourceUnavailable,
+)
 from pool.manager.events import Event
 from pool.manager.manager import ResourcePoolManager
 from pool.planning.restart import Cause
@@ -101,12 +109,14 @@ class SimulatedCluster(Cluster):
             node_id: place.drain_deadline for node_id, place in places.items() if place.draining
         }
 
-    async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
+    async def reserve(
+        self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
+    ) -> Reservation:
         world = self._world
         if self._is_cut_off:
             raise ReservationFailed("whoever asks is dead")
         self._check_own(identity, "reserve")
-        group = world.ask_group(plan, identity, self._owner)
+        group = world.ask_group(plan, identity, None if detached else self._owner)
         try:
             await asyncio.wait([group.ready], timeout=timeout_s)
         except BaseException:
@@ -138,7 +148,8 @@ class SimulatedCluster(Cluster):
         if self._is_cut_off:
             return Actor("", spec.identity)
         self._check_own(spec.identity, "start")
-        return self._world.start_actor(spec, self._owner, self._seen_from).handle
+        owner = None if spec.detached else self._owner
+        return self._world.start_actor(spec, owner, self._seen_from).handle
 
     def kill(self, actor: Actor) -> None:
         record = self._world.find(actor)
@@ -184,7 +195,9 @@ class SimulatedCluster(Cluster):
             return Death(Fault(Cause.CRASH, f"its lifeline raised {error!r}"))
         return news
 
-    async def poll(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+    async def poll(
+        self, actors: Sequence[Actor], timeout_s: float, lease: Lease | None = None
+    ) -> list[Reply]:
         world = self._world
         if not actors:
             return []
@@ -194,12 +207,14 @@ class SimulatedCluster(Cluster):
             await self._message()
             return [Reply(ReplyKind.UNAVAILABLE, detail="nobody can be asked")] * len(actors)
         if world.modelled:
-            return await self._poll_models(actors, timeout_s)
-        calls = [world.send(self._reach(actor), "check_health", ()) for actor in actors]
+            return await self._poll_models(actors, timeout_s, lease)
+        calls = [world.send(self._reach(actor), "check_health", (), lease) for actor in actors]
         await asyncio.wait([call.future for call in calls], timeout=timeout_s)
         return [_reply(call.future, timeout_s) for call in calls]
 
-    async def _poll_models(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+    async def _poll_models(
+        self, actors: Sequence[Actor], timeout_s: float, lease: Lease | None
+    ) -> list[Reply]:
         """Answer for all models in one step; each message for itself would cost a task each."""
         world = self._world
         faults, chance = world.faults, world.chance.of("poll")
@@ -218,9 +233,17 @@ class SimulatedCluster(Cluster):
                 is_slow = True
                 replies.append(Reply(ReplyKind.TIMEOUT, detail=f"no answer in {timeout_s:g} s"))
             else:
+                record.book.hear(lease, world.now)
                 replies.append(HEALTHY)
         await asyncio.sleep(timeout_s if is_slow else 2 * world.draw_s("call_s"))
         return replies
+
+    def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
+        if not self._is_cut_off:
+            for actor in actors:
+                record = self._world.find(actor)
+                if record is not None and not record.is_dead:
+                    self._world.send(record, "renew", (), lease)
 
     async def leftovers(self, pool: str, instance: str) -> list[str]:
         if self._is_cut_off:
@@ -379,6 +402,8 @@ def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
     error = future.exception()
     if error is None:
         return Reply(ReplyKind.ANSWER, future.result())
+    if isinstance(error, Fenced):
+        return Reply(ReplyKind.FENCED, detail=str(error))
     if isinstance(error, MemberLost):
         # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).
         return Reply(ReplyKind.UNAVAILABLE, detail=error.detail)

@@ -12,10 +12,12 @@ in a simulation without ports and devices.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
 
+from pool.cluster.lease import RESPITE_S
 from pool.errors import PoolError
 from pool.manager.events import Event, EventKind
 from pool.manager.manager import ResourcePoolManager
@@ -83,6 +85,7 @@ def _broken_now(pool: ResourcePoolManager[Any], world: World) -> list[str]:
             identity = _identity(thing)
             if generations.get(identity.slot) != identity.generation:
                 broken.append(f"INV-4: {word} of {identity.member} is there, and nobody's")
+    broken += _broken_by_the_cut_off(pool, world, live, generations)
     for actor in world.actors.values():
         owner = actor.owner
         if owner is not None and owner.is_dead and world.now - owner.died_at > ORPHAN_S:
@@ -91,11 +94,33 @@ def _broken_now(pool: ResourcePoolManager[Any], world: World) -> list[str]:
     broken += [f"INV-12: rank {rank} is held {n} times" for rank, n in ranks.items() if n > 1]
     if pool.is_settled:
         ready = sum(
-            slot.member is not None and slot.member.state is State.READY for slot in slots.values()
+            slot.member is not None and slot.member.state is State.READY
+            for slot in slots.values()
+            if slot.rank is not None
         )
         if ready != pool.desired:
             broken.append(f"INV-5: settled with {ready} of {pool.desired} ready")
     return broken
+
+
+def _broken_by_the_cut_off(
+    pool: ResourcePoolManager[Any],
+    world: World,
+    live: list[SimActor],
+    generations: dict[int, int],
+) -> Iterator[str]:
+    """Look at those whom the cluster has given up, and who live on (INV-1, INV-4)."""
+    for actor in world.cut_off.values():
+        lease = actor.book.lease
+        if lease is not None and world.now > actor.book.ends_at() + RESPITE_S + lease.grace_s:
+            yield f"INV-4: {actor} is cut off, and its lease was over long ago"
+        identity = actor.spec.identity
+        if not (_is_of(pool, identity) and pool.is_open):
+            continue
+        if any(other.spec.identity.slot == identity.slot for other in live):
+            yield f"INV-1: slot {identity.slot} has a live member beside {actor}, which is cut off"
+        if generations.get(identity.slot) != identity.generation:
+            yield f"INV-1: {actor} is cut off, and its slot does not wait for it"
 
 
 def _identity(thing: Any) -> Any:
@@ -124,6 +149,7 @@ class Watch:
         self._broken: list[str] = []
         self._excused: set[tuple[int | None, int | None]] = set()
         self._retired: set[int] = set()
+        self._cut_off: set[tuple[int | None, int | None]] = set()
         self._ranks: dict[int, int] = {}
         self._due: dict[tuple[int | None, int | None], float] = {}
         self._restarts: dict[Cause | None, deque[float]] = {}
@@ -183,6 +209,11 @@ class Watch:
                 if cause is Cause.UNHEALTHY:
                     self._check_guilt(event, "judged unhealthy")
                 self._check_drainer(event)
+            case EventKind.MEMBER_CUT_OFF:
+                self._cut_off.add(member)
+            case EventKind.SLOT_SPARED:
+                assert event.slot is not None
+                self._ranks.pop(event.slot, None)
             case EventKind.MEMBER_NOTICE:
                 self._hear_notice(event, member)
             case EventKind.RESTART_PLANNED:
@@ -205,12 +236,14 @@ class Watch:
     def _hear_state(self, event: Event, member: tuple[int | None, int | None]) -> None:
         state = State(event.facts["state"])
         if state is State.PENDING:
-            live = len(self._pool.members())
-            most = self._pool.desired + self._pool.policies.surge
+            live = len(self._pool.members()) - len(self._cut_off)
+            most = self._pool.most
             if live > most:
                 self._break(f"INV-2: {live} members live, {most} may, as slot {event.slot} starts")
         elif state is State.SUSPECT:
             self._check_guilt(event, "suspected")
+        elif state is State.GONE:
+            self._cut_off.discard(member)
         elif state.is_leaving:
             self._due.pop(member, None)
             if member not in self._excused and event.slot not in self._retired:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import Context as Variables
@@ -16,8 +17,9 @@ from hashlib import sha256
 from typing import Any
 
 from pool.cluster.body import Context
-from pool.cluster.interface import Actor, ActorSpec, Cluster, Death, Fault, Identity
-from pool.errors import MemberLost
+from pool.cluster.interface import Actor, ActorSpec, Cluster, Death, Fault, Identity, Lease
+from pool.cluster.lease import LeaseBook
+from pool.errors import Fenced, MemberLost
 from pool.planning.restart import Cause
 from pool.planning.shape import BundlePlan
 from pool.replica.replica import Replica
@@ -67,6 +69,7 @@ class World:
         self.room = Room()
         self.actors: dict[str, SimActor] = {}
         self.dead: dict[str, SimActor] = {}
+        self.cut_off: dict[str, SimActor] = {}
         self.trespasses: list[str] = []
         self.spared: set[str] = set()
         self.digest = sha256()
@@ -192,14 +195,20 @@ class World:
             self.settle_soon()
         return place.node_id
 
-    def lose_node(self, place: Place, why: str) -> None:
+    def lose_node(self, place: Place, why: str, *, runs_on: bool = False) -> None:
+        """Take a node away; with `runs_on` it is only given up, and what is on it lives on."""
         if self.room.places.get(place.node_id) is not place:
             return
         self.say(f"node {place.node_id} lost: {why}")
         actors = list(place.actors.values())
         hurt = self.room.remove(place)
         for actor in actors:
-            self.die(actor, Cause.NODE_LOST, f"its node {place.node_id} is gone: {why}")
+            self.die(
+                actor,
+                Cause.NODE_LOST,
+                f"its node {place.node_id} is gone: {why}",
+                runs_on=runs_on and actor.is_running,
+            )
         for group in hurt:
             for actor in list(group.actors.values()):
                 if isinstance(actor, Model) and not actor.is_dead:
@@ -217,8 +226,10 @@ class World:
         if for_s < self.faults.silence_s:
             self.later(for_s, self._restore_link, place)
         else:
-            why = f"it was silent for {self.faults.silence_s:g} s"
-            self.later(self.faults.silence_s, self.lose_node, place, why)
+            self.later(self.faults.silence_s, self._give_up, place)
+
+    def _give_up(self, place: Place) -> None:
+        self.lose_node(place, f"it was silent for {self.faults.silence_s:g} s", runs_on=True)
 
     def _restore_link(self, place: Place) -> None:
         place.silent = False
@@ -259,6 +270,8 @@ class World:
         else:
             actor = Process(number, spec, owner, self.loop)
         self.actors[actor.id] = actor
+        actor.book = LeaseBook(spec.identity.member, spec.lease, self.now)
+        self._await_lease(actor)
         if owner is not None:
             owner.children[actor.id] = actor
         trouble = self._locate(actor)
@@ -327,6 +340,7 @@ class World:
             identity=actor.spec.identity,
             node_id=actor.place.node_id,
             address=actor.place.address,
+            lease_left_s=lambda: actor.book.left_s(self.now),
         )
         try:
             actor.begin(context)
@@ -351,15 +365,55 @@ class World:
         if actor.place is None or not actor.place.silent:
             self.die(actor, Cause.CRASH, "it was killed")
 
-    def die(self, actor: SimActor, cause: Cause, detail: str) -> None:
-        """End an actor now: nothing of it runs any more, and the news of it is on its way."""
+    def _await_lease(self, actor: SimActor) -> None:
+        due = actor.book.ends_at()
+        if due < math.inf:
+            self.later(due - self.now, self._look_at_lease, actor, due)
+
+    def _look_at_lease(self, actor: SimActor, due: float) -> None:
+        if actor.state == "dead":
+            return
+        if not actor.book.is_over(self.now, due):
+            self._await_lease(actor)
+            return
+        lease = actor.book.lease
+        assert lease is not None
+        self.say(f"lease of {actor} is over")
+        end = functools.partial(self._end_by_lease, actor)
+        if actor.is_running or actor.is_cut_off:
+            actor.wind_up(lease.grace_s, lambda text: self.say(f"{actor}: {text}"), end)
+            self.later(lease.grace_s, end)
+        else:
+            end()
+
+    def _end_by_lease(self, actor: SimActor) -> None:
+        if actor.is_cut_off:
+            actor.state = "dead"
+            actor.end()
+            del self.cut_off[actor.id]
+            self.say(f"ends, cut off: {actor}")
+            return
+        group = actor.group
+        if group is not None and actor.spec.own_group and not group.removed:
+            # It dies with its group.
+            self.drop_group(group, f"the lease of {actor} is over")
+        self.die(actor, Cause.CRASH, "its lease is over")
+
+    def die(self, actor: SimActor, cause: Cause, detail: str, *, runs_on: bool = False) -> None:
+        """End an actor now: nothing of it runs any more, and the news of it is on its way.
+
+        With `runs_on` only the cluster thinks so; it lives on until its lease is over.
+        """
         if actor.is_dead:
             return
-        actor.state = "dead"
+        actor.state = "cut off" if runs_on else "dead"
         actor.died_at = self.now
-        actor.death = Death(Fault(cause, detail))
-        actor.end()
-        self.say(f"dead {actor}: {cause}: {detail}")
+        actor.death = Death(Fault(cause, detail, cut_off=runs_on))
+        if runs_on:
+            self.cut_off[actor.id] = actor
+        else:
+            actor.end()
+        self.say(f"{actor.state} {actor}: {cause}: {detail}")
         del self.actors[actor.id]
         self.dead[actor.id] = actor
         if actor.place is not None:
@@ -410,9 +464,11 @@ class World:
     def find(self, actor: Actor) -> SimActor | None:
         return self.actors.get(actor.id) or self.dead.get(actor.id)
 
-    def send(self, actor: SimActor, method: str, args: tuple[Any, ...]) -> Call:
+    def send(
+        self, actor: SimActor, method: str, args: tuple[Any, ...], lease: Lease | None = None
+    ) -> Call:
         """Send a call; its future tells what came of it."""
-        call = Call(method, args, self.loop.create_future())
+        call = Call(method, args, self.loop.create_future(), lease)
         if actor.is_dead:
             self.later(self.draw_s("call_s"), lambda: call.refuse(self.lost(actor)))
             return call
@@ -429,6 +485,15 @@ class World:
     def _deliver(self, actor: SimActor, number: int, call: Call) -> None:
         if actor.is_dead:
             return
+        if call.lease is not None and actor.place is not None and not actor.place.silent:
+            try:
+                actor.book.hear(call.lease, self.now)
+            except Fenced as error:
+                self._answer(actor, number, call, None, error)
+                return
+            if call.method == "renew":
+                actor.calls.pop(number, None)
+                return
         if actor.state == "starting":
             actor.queue.append((number, call))
             return
@@ -449,7 +514,8 @@ class World:
         if actor.is_dead:
             return
         assert actor.place is not None
-        if error is not None and call.method == "check_health" and not actor.children:
+        is_ill = error is not None and not isinstance(error, Fenced)
+        if is_ill and call.method == "check_health" and not actor.children:
             actor.is_ill = True
         way_s = self.draw_s("call_s")
         if call.method != "lifeline":

@@ -1,4 +1,4 @@
-"""A manager of one's own: `create_member` is all that it takes (rows E1, E2)."""
+"""A manager of one's own: `describe_member` is all that it takes (rows E1, E2)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ class Office(pool.ResourcePoolManager[ClerkInfo]):
 
     level = "clerk"
 
-    async def create_member(
+    async def describe_member(
         self, identity: pool.Identity, reservation: pool.Reservation | None
-    ) -> pool.Actor:
+    ) -> pool.ActorSpec:
         assert reservation is None
-        return self.cluster.start(
-            pool.ActorSpec(body=Clerk, args=("desk",), label="Clerk", identity=identity)
-        )
+        return pool.ActorSpec(body=Clerk, args=("desk",), label="Clerk", identity=identity)
 
 
 def test_a_subclass_with_one_method_scales_replaces_and_drains(world: World) -> None:
@@ -86,11 +84,11 @@ def test_every_step_of_a_members_life_can_be_overridden(world: World) -> None:
             steps.append("reserve")
             return await super().reserve(identity)
 
-        async def create_member(
+        async def describe_member(
             self, identity: pool.Identity, reservation: pool.Reservation | None
-        ) -> pool.Actor:
-            steps.append("create_member")
-            return await super().create_member(identity, reservation)
+        ) -> pool.ActorSpec:
+            steps.append("describe_member")
+            return await super().describe_member(identity, reservation)
 
         async def open_member(self, actor: pool.Actor, timeout_s: float) -> ClerkInfo:
             steps.append("open_member")
@@ -115,18 +113,18 @@ def test_every_step_of_a_members_life_can_be_overridden(world: World) -> None:
     assert steps == [
         "check_size",
         "reserve",
-        "create_member",
+        "describe_member",
         "open_member",
         "drain_member",
         "kill_member",
     ]
 
 
-def test_what_create_member_raises_is_the_cause_of_the_failure(world: World) -> None:
+def test_what_describe_member_raises_is_the_cause_of_the_failure(world: World) -> None:
     class Broken(Office):
-        async def create_member(
+        async def describe_member(
             self, identity: pool.Identity, reservation: pool.Reservation | None
-        ) -> pool.Actor:
+        ) -> pool.ActorSpec:
             raise pool.Permanent("there is no desk")
 
     async def main() -> None:
@@ -154,7 +152,7 @@ def test_a_host_pool_works_by_itself_over_a_reservation(world: World) -> None:
                 HostPlan(host_class=hosts.Talkative, policies=Policies(health=HASTY)),
                 reservation,
                 cluster,
-                on_failed=failures.append,
+                on_failed=lambda host, fault: failures.append((host, fault)),
                 on_notices=lambda notices: None,
             )
             async with gang:

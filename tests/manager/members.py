@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from pool.cluster.interface import Actor, Identity, Reservation
+from pool.cluster.interface import Actor, ActorSpec, Identity, Lease, Reservation
 from pool.manager.hooks import Hooks
 from pool.manager.member import Incarnation, Slot
 from pool.planning.lifecycle import Lifecycle, State
@@ -39,6 +39,10 @@ class Told(Hooks[str]):
         self.budgets: dict[str, float] = {}
         self.troubles: Sequence[str] = ()
 
+    @property
+    def lease(self) -> Lease:
+        return Lease(lasts_s=60, grace_s=30)
+
     async def _do(self, step: str, budget_s: float) -> None:
         self.steps.append((step, anyio.current_time()))
         self.budgets[step] = budget_s
@@ -47,7 +51,9 @@ class Told(Hooks[str]):
             raise way
         await anyio.sleep(way)
 
-    async def create_member(self, identity: Identity, reservation: Reservation | None) -> Actor:
+    async def describe_member(
+        self, identity: Identity, reservation: Reservation | None
+    ) -> ActorSpec:
         raise NotImplementedError
 
     async def drain_member(self, actor: Actor, budget_s: float) -> None:

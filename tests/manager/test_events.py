@@ -39,6 +39,7 @@ def test_every_event_is_logged_with_its_facts_and_only_trouble_above_info(
         EventKind.POOL_FAILED,
         EventKind.LEFTOVER,
         EventKind.MEMBER_FAULT,
+        EventKind.MEMBER_CUT_OFF,
         EventKind.MEMBER_NOTICE,
         EventKind.SLOT_WAITING,
         EventKind.SOURCE_UNAVAILABLE,

@@ -44,7 +44,7 @@ def step(slots: list[SlotView], plan: Plan) -> list[SlotView]:
 
 def watch(slots: list[SlotView], towards: Goal) -> list[str]:
     """Roll to the end, and return the members that start, leave and take ranks at each look."""
-    lines = []
+    lines: list[str] = []
     for _ in range(50):
         plan = reconcile(slots, towards, NOW)
         if plan.is_settled:

@@ -30,6 +30,7 @@ from pool.cluster.interface import (
     Cluster,
     Death,
     Identity,
+    Lease,
     News,
     Reply,
     ReplyKind,
@@ -38,7 +39,7 @@ from pool.cluster.interface import (
 from pool.cluster.ray import private
 from pool.cluster.ray.deaths import death_of, error_of, first_line
 from pool.cluster.ray.shell import actor_class
-from pool.errors import CallTimeout, ConfigError, ReservationFailed, SourceUnavailable
+from pool.errors import CallTimeout, ConfigError, Fenced, ReservationFailed, SourceUnavailable
 from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan
 from pool.planning.topology import Node, Topology
@@ -46,6 +47,8 @@ from pool.planning.topology import Node, Topology
 UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
 
+NAMESPACE = "pool"
+"""Ray's namespace of all our actors."""
 _HEAD = "node:__internal_head__"
 
 
@@ -73,8 +76,10 @@ class RayCluster(Cluster):
             raise SourceUnavailable(f"Ray did not say which nodes drain: {error!r}") from error
         return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
 
-    async def reserve(self, plan: BundlePlan, identity: Identity, timeout_s: float) -> Reservation:
-        group = await anyio.to_thread.run_sync(_create_group, plan, str(identity))
+    async def reserve(
+        self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
+    ) -> Reservation:
+        group = await anyio.to_thread.run_sync(_create_group, plan, str(identity), detached)
         try:
             with anyio.fail_after(timeout_s):
                 await group.ready()
@@ -94,11 +99,7 @@ class RayCluster(Cluster):
         await anyio.to_thread.run_sync(remove_placement_group, reservation.handle)
 
     def start(self, spec: ActorSpec) -> Actor:
-        handle = (
-            actor_class(spec.label)
-            .options(**_actor_options(spec))
-            .remote(spec.body, spec.args, spec.identity, RayCluster)
-        )
+        handle = actor_class(spec.label).options(**_actor_options(spec)).remote(spec, RayCluster)
         return Actor(handle._actor_id.hex(), spec.identity, handle)
 
     def kill(self, actor: Actor) -> None:
@@ -133,9 +134,12 @@ class RayCluster(Cluster):
                     return death
             await anyio.sleep(UNREACHABLE_PAUSE_S)
 
-    async def poll(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
+    async def poll(
+        self, actors: Sequence[Actor], timeout_s: float, lease: Lease | None = None
+    ) -> list[Reply]:
         futures = [
-            asyncio.wrap_future(actor.handle.check_health.remote().future()) for actor in actors
+            asyncio.wrap_future(actor.handle.check_health.remote(lease).future())
+            for actor in actors
         ]
         if not futures:
             return []
@@ -146,8 +150,12 @@ class RayCluster(Cluster):
             for future in futures:
                 future.cancel()
 
+    def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
+        for actor in actors:
+            actor.handle.renew.remote(lease)
+
     async def leftovers(self, pool: str, instance: str) -> list[str]:
-        return await anyio.to_thread.run_sync(_leftovers, f"pool:{pool}", instance)
+        return await anyio.to_thread.run_sync(_leftovers, pool, instance)
 
     def unix_time(self) -> float:
         return time.time()
@@ -160,7 +168,9 @@ def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
     if error is None:
         return Reply(ReplyKind.ANSWER, future.result())
     if isinstance(error, exceptions.RayTaskError):
-        return Reply(ReplyKind.ERROR, detail=str(getattr(error, "cause", error)))
+        cause = getattr(error, "cause", error)
+        kind = ReplyKind.FENCED if isinstance(cause, Fenced) else ReplyKind.ERROR
+        return Reply(kind, detail=str(cause))
     if isinstance(error, exceptions.ActorUnavailableError):
         return Reply(ReplyKind.UNREACHABLE, detail=first_line(error))
     # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).
@@ -174,6 +184,8 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
         "num_gpus": amounts.pop("GPU", 0),
         # The name is how reapers, and whoever looks at the cluster, know whose it is.
         "name": str(spec.identity),
+        # One namespace, or a pool could be found only by whoever guesses its driver's.
+        "namespace": NAMESPACE,
         "max_restarts": 0,
         "max_task_retries": 0,
     }
@@ -181,6 +193,8 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
         options["memory"] = int(memory)
     if amounts:
         options["resources"] = amounts
+    if spec.detached:
+        options["lifetime"] = "detached"
     if spec.runtime_env is not None:
         options["runtime_env"] = dict(spec.runtime_env)
     if spec.reservation is not None:
@@ -195,10 +209,12 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
     return options
 
 
-def _create_group(plan: BundlePlan, name: str) -> PlacementGroup:
+def _create_group(plan: BundlePlan, name: str, detached: bool) -> PlacementGroup:
     bundles = [dict(bundle) for bundle in plan.bundles]
     labels = {} if plan.selector.is_any else plan.selector.bundle_labels(_topology())
     options: dict[str, Any] = {"strategy": plan.strategy, "name": name}
+    if detached:
+        options["lifetime"] = "detached"
     if labels:
         options["bundle_label_selector"] = [labels] * len(bundles)
     group: PlacementGroup = placement_group(bundles, **options)
@@ -251,14 +267,8 @@ def _schedulable(amounts: Mapping[str, float]) -> Resources:
 
 def _leftovers(pool: str, instance: str) -> list[str]:
     def is_ours(name: str) -> bool:
-        # Members of members carry `pool/slot.generation` as their pool.
-        parts = name.split(":")
-        owner = ":".join(parts[:2])
-        return (
-            len(parts) > 2
-            and parts[2] == instance
-            and (owner == pool or owner.startswith(f"{pool}/"))
-        )
+        identity = Identity.parse(name)
+        return identity is not None and identity.is_of(pool, instance)
 
     actors = [
         f"actor {actor['Name']}"

@@ -17,6 +17,8 @@ from pool.planning.restart import Cause
 
 _NODE_WORDS = ("node died", "node was terminated", "node is dead", "the node", "raylet")
 """Words in Ray's sentence on an actor's end that say that its whole node went."""
+_SILENT = "health check failed"
+"""Ray gave the node up because it heard nothing; whatever runs there may run on."""
 
 
 def death_of(error: BaseException) -> Death | None:
@@ -38,15 +40,16 @@ def death_of(error: BaseException) -> Death | None:
         case exceptions.RayActorError():
             text = str(error)
             lost = any(word in text.lower() for word in _NODE_WORDS)
-            return _death(Cause.NODE_LOST if lost else Cause.CRASH, last_words(text))
+            cause = Cause.NODE_LOST if lost else Cause.CRASH
+            return _death(cause, last_words(text), cut_off=lost and _SILENT in text)
         case exceptions.RayError():
             return _death(Cause.CRASH, first_line(error))
         case _:
             return None
 
 
-def _death(cause: Cause, detail: str) -> Death:
-    return Death(Fault(cause, detail))
+def _death(cause: Cause, detail: str, *, cut_off: bool = False) -> Death:
+    return Death(Fault(cause, detail, cut_off=cut_off))
 
 
 def error_of(error: BaseException, member: str) -> BaseException:

@@ -7,6 +7,7 @@ blocked still answers in milliseconds.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import traceback
@@ -17,7 +18,8 @@ import ray
 from ray import cloudpickle
 
 from pool.cluster.body import Context
-from pool.cluster.interface import Cluster, Identity, News
+from pool.cluster.interface import ActorSpec, Cluster, Identity, Lease, News
+from pool.cluster.ray.lease_watch import LeaseWatch
 from pool.errors import RemoteError
 
 HEALTH_GROUP = "health"
@@ -30,27 +32,36 @@ _pickle: Any = cloudpickle
 
 
 class Shell:
-    """Hold a body inside an actor, and pass calls on to it."""
+    """Hold a body inside an actor, and pass calls on to it.
 
-    def __init__(
-        self,
-        body: type,
-        args: tuple[Any, ...],
-        identity: Identity,
-        connect: Callable[[], Cluster],
-    ) -> None:
-        self._identity = identity
+    Args:
+        spec: What the actor is to be.
+        connect: Makes the cluster that the body sees.
+    """
+
+    def __init__(self, spec: ActorSpec, connect: Callable[[], Cluster]) -> None:
+        self._identity: Identity = spec.identity
         self._connect = connect
-        self._body = body(*args)
+        self._body = spec.body(*spec.args)
+        self._watch = LeaseWatch(spec, self._body)
+        self._started: asyncio.Task[Any] | None = None
 
     async def start(self) -> Any:
-        """Tell the body where it runs, and let it get ready."""
+        """Let the body get ready, once; whoever asks again gets the same answer."""
+        self._watch.loop = asyncio.get_running_loop()
+        if self._started is None:
+            self._started = asyncio.create_task(self._start())
+        # Shielded: an owner that gives up waiting does not undo it for the next.
+        return await asyncio.shield(self._started)
+
+    async def _start(self) -> Any:
         runtime = ray.get_runtime_context()
         context = Context(
             cluster=self._connect(),
             identity=self._identity,
             node_id=runtime.get_node_id(),
             address=ray.util.get_node_ip_address(),
+            lease_left_s=self._watch.left_s,
         )
         return await self._body.start(context)
 
@@ -60,9 +71,15 @@ class Shell:
         return news
 
     @ray.method(concurrency_group=HEALTH_GROUP)
-    async def check_health(self) -> None:
-        """Let the body say whether it is healthy."""
+    async def check_health(self, lease: Lease | None = None) -> None:
+        """Hear from the owner, and let the body say whether it is healthy."""
+        self._watch.hear(lease)
         await self._body.check_health()
+
+    @ray.method(concurrency_group=HEALTH_GROUP)
+    async def renew(self, lease: Lease) -> None:
+        """Hear from the owner."""
+        self._watch.hear(lease)
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
         """Call any other method of the body."""
