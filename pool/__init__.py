@@ -33,7 +33,7 @@ from pool.manager.events import EventKind as EventKind
 from pool.manager.ladder import MemberReport as MemberReport
 from pool.manager.manager import ResourcePoolManager as ResourcePoolManager
 from pool.manager.member import Member as Member
-from pool.manager.scale_result import ScaleResult as ScaleResult
+from pool.manager.results import ScaleResult as ScaleResult
 from pool.manager.snapshot import MemberSnapshot as MemberSnapshot
 from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
 from pool.manager.snapshot import PoolSnapshot as PoolSnapshot

@@ -19,7 +19,7 @@ from pool.host.info import ReplicaInfo
 from pool.manager.events import Event
 from pool.manager.ladder import MemberReport
 from pool.manager.member import Member
-from pool.manager.scale_result import ScaleResult
+from pool.manager.results import ScaleResult
 from pool.manager.snapshot import PoolSnapshot
 from pool.rendezvous import Rendezvous
 from pool.replica.replica_pool import ReplicaPool as AsyncReplicaPool

@@ -9,6 +9,7 @@
     ├── PoolFailed                      the pool gave up; carries the cause that used its budget up
     ├── PoolClosed                      the pool is closed, or was never entered
     ├── PoolExists                      a detached pool of this name is there already
+    ├── NameTaken                       an actor of this identity is there already
     ├── PoolUnknown                     no detached pool of this name is there
     ├── PoolHeld                        somebody else owns the pool; you may take it over
     ├── Fenced                          a later owner has taken the pool over
@@ -154,6 +155,10 @@ class PoolExists(PoolError):
             f"a detached pool {self.pool!r} is there already; attach({self.pool!r}) to go on with "
             f"it, reap({self.pool!r}) to end it if its owner is gone, or choose another name"
         )
+
+
+class NameTaken(PoolError):
+    """Say that a live actor has this identity already."""
 
 
 class PoolUnknown(PoolError):

@@ -223,6 +223,23 @@ class Death:
     fault: Fault
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Show an actor, a group, or both, that were found by their names.
+
+    Args:
+        identity: Whom they belong to.
+        actor: The actor, if it is not dead.
+        reservation: The group, if it is there and whole.
+        broken: A group that is there and not whole: pending, or short of a bundle.
+    """
+
+    identity: Identity
+    actor: Actor | None = None
+    reservation: Reservation | None = None
+    broken: Reservation | None = None
+
+
 class ReplyKind(enum.Enum):
     """Name what came of one question of a poll."""
 
@@ -286,7 +303,11 @@ class Cluster(ABC):
 
     @abstractmethod
     def start(self, spec: ActorSpec) -> Actor:
-        """Initiate the start of an actor. Its lifeline says if that fails."""
+        """Initiate the start of an actor. Its lifeline says if that fails.
+
+        Raises:
+            NameTaken: There is a live actor of this identity already.
+        """
 
     @abstractmethod
     def kill(self, actor: Actor) -> None:
@@ -323,6 +344,30 @@ class Cluster(ABC):
 
         For those that cannot be asked for their health: who is starting, or on the way out.
         """
+
+    @abstractmethod
+    async def find(self, identity: Identity) -> Actor | None:
+        """Return the live actor of an identity, whoever started it; None when there is none."""
+
+    @abstractmethod
+    async def inventory(self, pool: str, instance: str) -> list[Found]:
+        """Return every live actor and group of a pool and of all below it, whoever started them."""
+
+    @abstractmethod
+    def whoami(self) -> str:
+        """Return a word for the process that asks, of which `is_gone` can tell."""
+
+    @abstractmethod
+    async def is_gone(self, process: str) -> bool:
+        """Return whether the process that `whoami` named has ended, as far as the cluster knows."""
+
+    @abstractmethod
+    def freeze(self, value: Any) -> bytes:
+        """Return a value as bytes, classes of a driver's own script included."""
+
+    @abstractmethod
+    def thaw(self, frozen: bytes) -> Any:
+        """Return what was frozen."""
 
     @abstractmethod
     async def leftovers(self, pool: str, instance: str) -> list[str]:

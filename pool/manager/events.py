@@ -24,6 +24,8 @@ class EventKind(StrEnum):
 
     POOL_OPENED = "pool_opened"
     POOL_SCALED = "pool_scaled"
+    POOL_ROLLING = "pool_rolling"
+    POOL_ROLLED = "pool_rolled"
     POOL_FAILED = "pool_failed"
     POOL_CLOSED = "pool_closed"
     SLOT_OPENED = "slot_opened"

@@ -27,12 +27,13 @@ from pool.manager.ladder import MemberReport, put_down
 from pool.manager.member import InfoT, Member, Slot, by_rank
 from pool.manager.policies import Policies
 from pool.manager.portrait import slot_snapshot
-from pool.manager.scale_result import ScaleResult
+from pool.manager.results import RollResult, ScaleResult
 from pool.manager.snapshot import PoolSnapshot
 from pool.manager.supervisor import Supervisor
 from pool.notices.source import ClusterNoticeSource
 from pool.planning.plan import Role
 from pool.planning.restart import Failure
+from pool.planning.rolling import RollPolicy
 from pool.planning.sizes import largest_reachable, valid_sizes
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
@@ -82,6 +83,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
         self._scaling = object()
         self._outer: TaskGroup | None = None
         self._close_limit_s = math.inf
+        self._previous = self._newest = self.revision
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -221,6 +223,81 @@ class ResourcePoolManager(Supervisor[InfoT]):
         await self.scale(0, timeout_s=timeout_s)
         return tuple(report for report in self._reports if report not in known)
 
+    # -- rolling replacement ------------------------------------------------------------------
+
+    async def roll(
+        self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
+    ) -> RollResult:
+        """Replace every member by one of a new revision, a few at a time.
+
+        Args:
+            policy: How many more, and how many ready ones fewer, there may be meanwhile. By
+                default one more where the pool has a surge, and else one fewer.
+            timeout_s: Seconds to wait; None waits for ever.
+
+        Returns:
+            How far it came. When the time is up the roll goes on.
+
+        Raises:
+            PoolFailed: The new revision used its restarts up. What works of the old one is kept;
+                `roll_back`, or mend the cause and `scale` to try again.
+            PoolClosed: The pool is not open.
+
+        Cancelling it leaves the roll in force.
+        """
+        self._check_open()
+        self._previous = self.revision
+        self._newest += 1
+        return await self._roll_to(self._newest, policy, timeout_s)
+
+    async def roll_back(
+        self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
+    ) -> RollResult:
+        """Roll to the revision before the last `roll`; those of it that still run stay.
+
+        Args, result, errors and cancellation are those of `roll`.
+        """
+        self._check_open()
+        target, self._previous = self._previous, self.revision
+        return await self._roll_to(target, policy, timeout_s)
+
+    def pause_roll(self) -> None:
+        """Let nobody else go; what was begun is finished. Idempotent."""
+        self._check_open()
+        if self._goal.roll is not None:
+            self._set_roll(replace(self._goal.roll, paused=True))
+
+    def resume_roll(self) -> None:
+        """Go on with a roll that was paused. Idempotent."""
+        self._check_open()
+        if self._goal.roll is not None:
+            self._set_roll(replace(self._goal.roll, paused=False))
+
+    async def _roll_to(
+        self, revision: int, policy: RollPolicy | None, timeout_s: float | None
+    ) -> RollResult:
+        if policy is None:
+            surge = self.policies.surge
+            policy = RollPolicy(surge=surge, max_unavailable=0 if surge else 1)
+        self._start_afresh()
+        self._set_roll(policy, revision=revision)
+        self.emit(EventKind.POOL_ROLLING, revision=revision, policy=repr(policy))
+        with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
+            await self._until(
+                lambda: (
+                    self.revision != revision
+                    or self._failed is not None
+                    or (self._goal.roll is None and self._is_at(self._goal.desired))
+                )
+            )
+        if self._failed is not None:
+            raise self._failed
+        slots = self._slots.values()
+        outdated = {slot.index: self._reason(slot) for slot in slots if slot.is_outdated}
+        return RollResult(revision, self._ready(), outdated, self.revision != revision)
+
+    # -- what it is now -----------------------------------------------------------------------
+
     @property
     def desired(self) -> int:
         """The size that the pool is meant to have."""
@@ -293,6 +370,12 @@ class ResourcePoolManager(Supervisor[InfoT]):
             name=self.name,
             desired=self._goal.desired,
             ready=self._ready(),
+            spares=self._goal.spares_now,
+            spares_ready=sum(
+                slot.role is Role.SPARE and slot.view().is_well for slot in self._slots.values()
+            ),
+            revision=self.revision,
+            roll=self._roll_in_words(),
             settled=self.is_settled,
             failed=None if self._failed is None else str(self._failed),
             slots=tuple(
@@ -341,6 +424,14 @@ class ResourcePoolManager(Supervisor[InfoT]):
         self._check_open()
         assert self._tasks is not None
         self._tasks.start_soon(task)
+
+    def _roll_in_words(self) -> str:
+        roll = self._goal.roll
+        if roll is None:
+            return ""
+        outdated = sum(slot.is_outdated for slot in self._slots.values())
+        held = "held" if roll.paused else "under way"
+        return f"{held} to revision {self.revision}, {outdated} outdated"
 
     # -- small change -------------------------------------------------------------------------
 

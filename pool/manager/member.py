@@ -155,6 +155,12 @@ class Slot(Generic[InfoT]):
     waits_for: str | None = None
     seen: SlotView | None = None
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether its member was made from another revision than the pool's present one."""
+        member = self.incarnation
+        return member is not None and member.identity.revision != self.revision
+
     def look_anew(self) -> None:
         """Forget the view: something that it shows has changed.
 
@@ -189,7 +195,7 @@ class Slot(Generic[InfoT]):
             state=member.life.state,
             fault=None if member.fault is None else member.fault.detail,
             lingers=member.lingers_until is not None,
-            outdated=member.identity.revision != self.revision,
+            outdated=self.is_outdated,
             leave_by=member.leave_by if warned else None,
             has_deadline=member.has_deadline if warned else False,
             not_before=self.not_before,

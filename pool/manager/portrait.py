@@ -43,6 +43,8 @@ def _member_snapshot(member: Incarnation[InfoT], now: float) -> MemberSnapshot:
     return MemberSnapshot(
         id=member.identity.member,
         generation=member.identity.generation,
+        serial=member.identity.serial,
+        revision=member.identity.revision,
         state=member.state,
         age_s=now - member.life.since,
         actor_id=None if member.actor is None else member.actor.id,
@@ -55,5 +57,6 @@ def _member_snapshot(member: Incarnation[InfoT], now: float) -> MemberSnapshot:
             for warned in member.warnings()
         ),
         health=member.health.last_detail if member.health.consecutive_failures else "",
+        ends_in_s=None if member.lingers_until is None else member.lingers_until - now,
         info=member.info,
     )

@@ -26,6 +26,8 @@ class MemberSnapshot:
     Args:
         id: `pool/slot.generation`.
         generation: Which incarnation of its slot it is.
+        serial: How many members the pool had begun by then.
+        revision: Which revision of the pool it was made from.
         state: Its state.
         age_s: Seconds in that state.
         actor_id: Its actor's id, once it has one.
@@ -33,11 +35,14 @@ class MemberSnapshot:
         in_flight: Calls sent to it that have not returned.
         notices: What was said of its nodes.
         health: The last complaint of its health polls; empty when there is none.
+        ends_in_s: Seconds until it ends by its lease, if it is cut off.
         info: What its start returned.
     """
 
     id: str
     generation: int
+    serial: int = 0
+    revision: int = 0
     state: State
     age_s: float
     actor_id: str | None
@@ -45,6 +50,7 @@ class MemberSnapshot:
     in_flight: int
     notices: tuple[NoticeSnapshot, ...]
     health: str
+    ends_in_s: float | None = None
     info: Any = field(repr=False, default=None)
 
 
@@ -75,6 +81,10 @@ class PoolSnapshot:
         name: The pool's name.
         desired: The size it is meant to have.
         ready: How many of its members are ready and have a rank.
+        spares: How many spares it is meant to have.
+        spares_ready: How many of them are ready.
+        revision: The revision that its members are to be of.
+        roll: How far a roll is, in words; empty when there is none.
         settled: Whether there is nothing to do and nothing to wait for.
         failed: Why it gave up; None when it did not.
         slots: Its slots, by rank.
@@ -84,6 +94,10 @@ class PoolSnapshot:
     name: str
     desired: int
     ready: int
+    spares: int = 0
+    spares_ready: int = 0
+    revision: int = 0
+    roll: str = ""
     settled: bool
     failed: str | None
     slots: tuple[SlotSnapshot, ...]

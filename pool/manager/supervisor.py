@@ -46,6 +46,7 @@ from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.plan import Action, Goal, Plan, Role, Verb
 from pool.planning.reconcile import reconcile
 from pool.planning.restart import Cause, GiveUp
+from pool.planning.rolling import RollPolicy
 
 REPORTS_KEPT = 1000
 SPACING_S_PER_SLOT = 1e-5
@@ -143,6 +144,23 @@ class Supervisor(Hooks[InfoT]):
             slot.look_anew()  # Who is least busy counts only when the size changes.
         self._wake()
 
+    def _set_roll(self, policy: RollPolicy | None, *, revision: int | None = None) -> None:
+        """Say how outdated members are replaced, and by which revision."""
+        if revision is not None:
+            self.revision = revision
+            for slot in self._slots.values():
+                slot.revision = revision
+                slot.look_anew()
+        self._goal = replace(self._goal, roll=policy)
+        self._wake()
+
+    def _end_roll(self) -> None:
+        """Let a roll be over when nobody is outdated any more."""
+        roll = self._goal.roll
+        if roll is not None and not any(slot.is_outdated for slot in self._slots.values()):
+            self._set_roll(None)
+            self.emit(EventKind.POOL_ROLLED, revision=self.revision)
+
     def _wake(self) -> None:
         self._woken.set()
 
@@ -177,6 +195,7 @@ class Supervisor(Hooks[InfoT]):
     async def _reconcile_forever(self) -> None:
         while True:
             self._woken = anyio.Event()
+            self._end_roll()
             self._plan = self._next_plan()
             for action in self._plan.actions:
                 self._act(action)

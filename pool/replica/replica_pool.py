@@ -18,6 +18,7 @@ from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
+from pool.manager.results import RollResult
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
 from pool.planning.capacity import capacity, next_plan
@@ -25,11 +26,13 @@ from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
 from pool.planning.packing import Fits, Request, pack
 from pool.planning.restart import RestartPolicy
+from pool.planning.rolling import RollPolicy
 from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
 from pool.planning.topology import Topology
 from pool.rendezvous import Rendezvous
 from pool.replica.host_pool import HostPlan
 from pool.replica.replica import Replica
+from pool.replica.revision import Revision
 
 RESERVE_TIMEOUT_S = 60.0
 """After this long a group that is not ready is removed and planned anew from the nodes of then."""
@@ -109,14 +112,6 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         runtime_env: dict[str, Any] | None = None,
         instance: str | None = None,
     ) -> None:
-        if not isinstance(shape, ReplicaShape):
-            raise ConfigError(
-                f"shape is {shape!r}; give a ReplicaShape, for example "
-                "ReplicaShape(devices=8) or ReplicaShape(cpus=2)",
-                "shape",
-            )
-        if not (isinstance(host, type) and issubclass(host, NodeHost)):
-            raise ConfigError(f"host is {host!r}; give a subclass of NodeHost", "host")
         node_sources = tuple(source for source in notices if isinstance(source, NodeNoticeSource))
         sources = [source for source in notices if isinstance(source, ClusterNoticeSource)]
         if len(node_sources) + len(sources) < len(notices):
@@ -136,15 +131,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             start_timeout_s=start_timeout_s,
             lease_s=lease_s,
         )
-        cluster = connect() if cluster is None else cluster
-        super().__init__(
-            name, cluster=cluster, policies=policies, notices=sources, instance=instance
-        )
-        self.shape = shape
-        self._grows = cluster_grows
-        self._looking = anyio.Lock()
-        self._seen: _Look | None = None
-        self._host_plan = HostPlan(
+        hosts = HostPlan(
             host_class=host,
             host_args=host_args,
             holds_devices=hosts_hold_devices,
@@ -152,6 +139,63 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             policies=replace(policies, start_timeout_s=child_budget(start_timeout_s)),
             runtime_env=runtime_env,
         )
+        first = Revision(shape, hosts)
+        cluster = connect() if cluster is None else cluster
+        super().__init__(
+            name, cluster=cluster, policies=policies, notices=sources, instance=instance
+        )
+        self._revisions = {self.revision: first}
+        self._grows = cluster_grows
+        self._looking = anyio.Lock()
+        self._seen: _Look | None = None
+
+    @property
+    def shape(self) -> ReplicaShape:
+        """What one replica needs, in the pool's present revision."""
+        return self._revisions[self.revision].shape
+
+    async def change(
+        self,
+        *,
+        shape: ReplicaShape | None = None,
+        host: type[NodeHost] | None = None,
+        host_args: tuple[Any, ...] | None = None,
+        runtime_env: dict[str, Any] | None = None,
+        policy: RollPolicy | None = None,
+        timeout_s: float | None = None,
+    ) -> RollResult:
+        """Roll the pool to a revision with another shape, other code, or another environment.
+
+        What is not given stays as it is; `roll()` by itself makes every replica anew from what
+        the pool has. The new revision is checked before anybody is let go.
+
+        Args:
+            shape: What one replica needs.
+            host: Your `NodeHost` class.
+            host_args: Its constructor's arguments.
+            runtime_env: Ray's runtime environment of the hosts; `{}` for none.
+            policy: As with `roll`.
+            timeout_s: As with `roll`.
+
+        Raises:
+            ConfigError: A value cannot be right.
+            InfeasibleError: The cluster could never hold as many replicas of the new shape.
+
+        Other errors, result and cancellation are those of `roll`.
+        """
+        self._check_open()
+        revision = self._revisions[self.revision].changed(shape, host, host_args, runtime_env)
+        if shape is not None and self.desired:
+            await self._check_fits((self.desired,), shape)
+        self._revisions[self._newest + 1] = revision
+        return await self.roll(policy, timeout_s=timeout_s)
+
+    async def roll(
+        self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
+    ) -> RollResult:
+        present = self._revisions[self.revision]
+        self._revisions.setdefault(self._newest + 1, present)
+        return await super().roll(policy, timeout_s=timeout_s)
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -251,20 +295,23 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     # -- the steps of a member's life ------------------------------------------------------------
 
     async def check_size(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return await self._check_fits(sizes, self.shape)
+
+    async def _check_fits(self, sizes: tuple[int, ...], shape: ReplicaShape) -> tuple[int, ...]:
         if self._grows or sizes == (0,):
             return sizes
         topology = await self.cluster.topology()
         # Our own members are among `sizes`, so the nodes are taken as if they were empty.
-        most = capacity(self.shape, sizes[-1], topology)
+        most = capacity(shape, sizes[-1], topology)
         possible = tuple(size for size in sizes if size <= most.replicas)
         if possible:
             return possible
         # Shows what one replica misses, where not even one fits.
-        plan_shape(self.shape, topology)
+        plan_shape(shape, topology)
         raise InfeasibleError(
             f"Pool {self.name!r} can never reach {sizes[0]} replicas on these nodes, "
             f"{most.replicas} fit: {most.reason}.",
-            topology.describe(self.shape.device),
+            topology.describe(shape.device),
             f"{most.replicas} replicas",
         )
 
@@ -321,7 +368,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             raise ReservationFailed(f"{identity.member} has no placement group")
         return ActorSpec(
             body=Replica,
-            args=(identity, self._host_plan, reservation),
+            args=(identity, self._revisions[identity.revision].hosts, reservation),
             label="Replica",
             identity=identity,
             reservation=reservation,

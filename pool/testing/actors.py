@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context as Variables
 from typing import Any, Protocol
 
@@ -152,6 +152,19 @@ class Process(SimActor):
         task = self._loop.create_task(work, context=self._variables)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def run(self, main: Awaitable[None], end: Callable[[str], object]) -> None:
+        """Run a main program in the process, and say how it ended."""
+
+        async def run() -> None:
+            try:
+                await main
+            except Exception as error:
+                end(f"its program raised {error!r}")
+                raise
+            end("its program ended")
+
+        self._spawn(run())
 
     def wind_up(self, grace_s: float, say: Callable[[str], object], end: Done) -> None:
         async def wind() -> None:

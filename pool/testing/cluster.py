@@ -13,7 +13,7 @@ to them; `HostInfo.pid` is the same for all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -24,6 +24,7 @@ from pool.cluster.interface import (
     Cluster,
     Death,
     Fault,
+    Found,
     Identity,
     Lease,
     News,
@@ -36,6 +37,7 @@ from pool.errors import (
     ConfigError,
     Fenced,
     MemberLost,
+    NameTaken,
     ReservationFailed,
     SourceUnavailable,
 )
@@ -148,6 +150,8 @@ class SimulatedCluster(Cluster):
         if self._is_cut_off:
             return Actor("", spec.identity)
         self._check_own(spec.identity, "start")
+        if any(actor.identity == spec.identity for actor in self.actors(spec.identity.level)):
+            raise NameTaken(f"there is an actor {spec.identity} already")
         owner = None if spec.detached else self._owner
         return self._world.start_actor(spec, owner, self._seen_from).handle
 
@@ -238,6 +242,55 @@ class SimulatedCluster(Cluster):
         await asyncio.sleep(timeout_s if is_slow else 2 * world.draw_s("call_s"))
         return replies
 
+    async def find(self, identity: Identity) -> Actor | None:
+        await self._message()
+        return next((a for a in self.actors() if str(a.identity) == str(identity)), None)
+
+    async def inventory(self, pool: str, instance: str) -> list[Found]:
+        await self._message()
+        actors = {a.identity: a for a in self.actors() if a.identity.is_of(pool, instance)}
+        groups = {
+            group.identity: group
+            for group in self._world.room.groups.values()
+            if group.identity.is_of(pool, instance)
+        }
+        found = []
+        for identity in dict.fromkeys([*actors, *groups]):
+            group = groups.get(identity)
+            whole = broken = None
+            if group is not None:
+                nodes = tuple(node or "" for node in group.nodes)
+                held = Reservation(group.id, nodes, group.plan.bundles, group.id)
+                whole, broken = (held, None) if group.is_placed else (None, held)
+            found.append(Found(identity, actors.get(identity), whole, broken))
+        return found
+
+    def whoami(self) -> str:
+        return "the test" if self._owner is None else self._owner.id
+
+    async def is_gone(self, process: str) -> bool:
+        await self._message()
+        return process in self._world.dead
+
+    def freeze(self, value: Any) -> bytes:
+        key = f"frozen {len(self._world.frozen)}"
+        self._world.frozen[key] = value
+        return key.encode()
+
+    def thaw(self, frozen: bytes) -> Any:
+        return self._world.frozen[frozen.decode()]
+
+    def drive(self, main: Callable[[SimulatedCluster], Awaitable[None]]) -> Actor:
+        """Run a driver of its own: a process outside of the cluster's nodes, that can crash.
+
+        Args:
+            main: What it does, with the cluster as it sees it.
+
+        Returns:
+            Its handle, for `crash`. What it owns, and did not detach, ends with it.
+        """
+        return self._world.start_driver(main, self._seen_from).handle
+
     def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
         if not self._is_cut_off:
             for actor in actors:
@@ -261,7 +314,11 @@ class SimulatedCluster(Cluster):
     def _check_own(self, identity: Identity, deed: str) -> None:
         """Note who touches what is not theirs (INV-10)."""
         mine = self._owner.spec.identity if self._owner is not None else None
-        if mine is not None and identity.instance != mine.instance:
+        if (
+            mine is not None
+            and mine.level not in ("driver", "keeper")
+            and identity.instance != mine.instance
+        ):
             self._world.trespasses.append(f"INV-10: {mine.member} did {deed} {identity.member}")
 
     # -- what a test sees ---------------------------------------------------------------------

@@ -246,7 +246,8 @@ class Watch:
             self._cut_off.discard(member)
         elif state.is_leaving:
             self._due.pop(member, None)
-            if member not in self._excused and event.slot not in self._retired:
+            is_excused = member in self._excused or self._is_outdated(event.slot)
+            if not is_excused and event.slot not in self._retired:
                 self._break(
                     f"INV-3: {event.slot}.{event.generation} is {state} without a reason of its "
                     f"own: {event.facts['reason']}"
@@ -302,6 +303,8 @@ class Watch:
         member = slots[event.slot].member
         if member is None or (event.slot, member.generation) in self._excused:
             return
+        if self._is_outdated(event.slot):
+            return
         holders = sum(slot.role is Role.HOLDER for slot in slots.values())
         replaced = "replaced" in str(event.facts["reason"])
         if holders < self._pool.desired and not replaced:
@@ -309,6 +312,13 @@ class Watch:
                 f"INV-3: healthy slot {event.slot} retires with {holders} holders left of "
                 f"{self._pool.desired}: {event.facts['reason']}"
             )
+
+    def _is_outdated(self, slot: int | None) -> bool:
+        pool = self._pool.snapshot()
+        return any(
+            each.index == slot and each.member is not None and each.member.revision != pool.revision
+            for each in pool.slots
+        )
 
     def _hear_ranked(self, event: Event) -> None:
         rank = event.facts["rank"]

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context as Variables
 from dataclasses import dataclass
 from hashlib import sha256
@@ -70,6 +70,7 @@ class World:
         self.actors: dict[str, SimActor] = {}
         self.dead: dict[str, SimActor] = {}
         self.cut_off: dict[str, SimActor] = {}
+        self.frozen: dict[str, Any] = {}
         self.trespasses: list[str] = []
         self.spared: set[str] = set()
         self.digest = sha256()
@@ -289,6 +290,24 @@ class World:
             delay_s = 0.0 if isinstance(actor, Model) else self.draw_s("actor_start_s")
             self.later(delay_s, self._run_actor, actor, view)
         return actor
+
+    def start_driver(
+        self,
+        main: Callable[[Any], Awaitable[None]],
+        view: Callable[[SimActor], Cluster],
+    ) -> SimActor:
+        """Start a process that is on none of the cluster's nodes, and owns what it starts."""
+        number = self.next_number()
+        identity = Identity(
+            pool="drivers", instance="test", slot=number, generation=1, level="driver"
+        )
+        spec = ActorSpec(body=object, label="driver", identity=identity)
+        driver = Process(number, spec, None, self.loop)
+        driver.state = "running"
+        self.actors[driver.id] = driver
+        self.say(f"runs {driver}")
+        driver.run(main(view(driver)), lambda how: self.die(driver, Cause.CRASH, how))
+        return driver
 
     def _model(self, spec: ActorSpec) -> ModelledReplica:
         assert spec.reservation is not None

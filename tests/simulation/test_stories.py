@@ -11,6 +11,7 @@ import pytest
 import pool
 from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
 from pool.testing.invariants import Watch
+from tests.tree import hosts_of
 
 Story = Callable[[SimulatedCluster, pool.ReplicaPool], Awaitable[None]]
 
@@ -223,7 +224,7 @@ async def test_a_spare_takes_the_place_of_a_lost_one_at_once(
     await replicas.wait_settled(60)
     spare = next(member for member in replicas.members() if member.rank is None)
     assert len(replicas.members(serving=True)) == 2, "a spare is no capacity"
-    cluster.crash(replicas[1].info.hosts[0].actor)
+    cluster.crash(hosts_of(replicas[1])[0].actor)
     begun = anyio.current_time()
     while len(replicas.members(serving=True)) == 2 and replicas[1].id != spare.id:
         await replicas.changed()
@@ -279,3 +280,96 @@ async def test_no_two_members_ever_have_one_id(
     await replicas.scale(0)
     await replicas.scale(2)
     assert seen.isdisjoint(ids(replicas))
+
+
+class Newer(pool.NodeHost):
+    """Be the new code of a roll."""
+
+    def start(self) -> str:
+        return "newer"
+
+
+class NeverReady(pool.NodeHost):
+    """Be new code that does not work."""
+
+    def start(self) -> None:
+        raise RuntimeError("no such model")
+
+
+def revisions(replicas: pool.ReplicaPool) -> list[int]:
+    return [member.revision for member in replicas.members(serving=True)]
+
+
+@pool_of(3, nodes=8)
+async def test_a_roll_replaces_every_member_and_no_rank_is_ever_without_one(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    """Row R4."""
+    least = 3
+
+    def look() -> None:
+        nonlocal least
+        least = min(least, len(replicas.members(serving=True)))
+
+    end = replicas.on_change(look)
+    result = await replicas.change(host=Newer)
+    end()
+    assert result.is_complete
+    assert least == 3
+    assert revisions(replicas) == [1, 1, 1]
+    assert [host.extra for host in hosts_of(replicas[2])] == ["newer", "newer"]
+    assert [report.rung for report in replicas.reports] == ["hook"] * 3
+
+
+@pool_of(2, nodes=4, surge=0)
+async def test_a_roll_without_room_for_more_takes_one_away_first(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    slots = {member.slot for member in replicas.members()}
+    assert (await replicas.roll()).is_complete
+    assert revisions(replicas) == [1, 1]
+    assert {member.slot for member in replicas.members()} == slots
+
+
+@pool_of(3, nodes=8)
+async def test_a_roll_can_be_held_gone_on_with_and_turned_back(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    rolled = await replicas.change(host=Newer, timeout_s=3)
+    assert not rolled.is_complete
+    replicas.pause_roll()
+    await anyio.sleep(60)
+    held = revisions(replicas)
+    assert sorted(held) != [1, 1, 1]
+    assert len(held) == 3
+    await anyio.sleep(600)
+    assert revisions(replicas) == held, "a roll that is held goes nowhere"
+    assert not replicas.is_settled
+    replicas.resume_roll()
+    await replicas.wait_settled(60)
+    assert revisions(replicas) == [1, 1, 1]
+    back = await replicas.roll_back()
+    assert back.is_complete
+    assert revisions(replicas) == [0, 0, 0]
+
+
+@pool_of(2, nodes=6, restart=pool.RestartPolicy(intensity=2, delay_s=1))
+async def test_a_new_revision_that_never_works_is_given_up_and_takes_nobody_with_it(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    before = ids(replicas)
+    with pytest.raises(pool.PoolFailed, match="no such model"):
+        await replicas.change(host=NeverReady)
+    assert [member.id for member in replicas.members(serving=True)] == before
+    assert (await replicas.roll_back()).is_complete
+    await replicas.wait_settled(60)
+    assert ids(replicas) == before
+
+
+@pool_of(1, nodes=4)
+async def test_a_roll_to_what_can_never_be_had_changes_nothing(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    with pytest.raises(pool.InfeasibleError):
+        await replicas.change(shape=pool.ReplicaShape(devices=800))
+    assert replicas.is_settled

@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import ray
+from ray import cloudpickle as _cloudpickle
 from ray import exceptions
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import (
@@ -29,6 +30,7 @@ from pool.cluster.interface import (
     ActorSpec,
     Cluster,
     Death,
+    Found,
     Identity,
     Lease,
     News,
@@ -36,10 +38,17 @@ from pool.cluster.interface import (
     ReplyKind,
     Reservation,
 )
-from pool.cluster.ray import private
+from pool.cluster.ray import inventory, private
 from pool.cluster.ray.deaths import death_of, error_of, first_line
 from pool.cluster.ray.shell import actor_class
-from pool.errors import CallTimeout, ConfigError, Fenced, ReservationFailed, SourceUnavailable
+from pool.errors import (
+    CallTimeout,
+    ConfigError,
+    Fenced,
+    NameTaken,
+    ReservationFailed,
+    SourceUnavailable,
+)
 from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan
 from pool.planning.topology import Node, Topology
@@ -47,9 +56,10 @@ from pool.planning.topology import Node, Topology
 UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
 
-NAMESPACE = "pool"
-"""Ray's namespace of all our actors."""
 _HEAD = "node:__internal_head__"
+
+# Ray's type stubs do not know what it has of this.
+cloudpickle: Any = _cloudpickle
 
 
 class RayCluster(Cluster):
@@ -99,7 +109,11 @@ class RayCluster(Cluster):
         await anyio.to_thread.run_sync(remove_placement_group, reservation.handle)
 
     def start(self, spec: ActorSpec) -> Actor:
-        handle = actor_class(spec.label).options(**_actor_options(spec)).remote(spec, RayCluster)
+        shell = actor_class(spec.label).options(**_actor_options(spec))
+        try:
+            handle = shell.remote(spec, RayCluster)
+        except exceptions.ActorAlreadyExistsError:
+            raise NameTaken(f"there is an actor {spec.identity} already") from None
         return Actor(handle._actor_id.hex(), spec.identity, handle)
 
     def kill(self, actor: Actor) -> None:
@@ -154,6 +168,25 @@ class RayCluster(Cluster):
         for actor in actors:
             actor.handle.renew.remote(lease)
 
+    async def find(self, identity: Identity) -> Actor | None:
+        return await anyio.to_thread.run_sync(inventory.find_actor, identity)
+
+    async def inventory(self, pool: str, instance: str) -> list[Found]:
+        return await anyio.to_thread.run_sync(inventory.inventory, pool, instance)
+
+    def whoami(self) -> str:
+        return inventory.whoami()
+
+    async def is_gone(self, process: str) -> bool:
+        return await anyio.to_thread.run_sync(inventory.is_gone, process)
+
+    def freeze(self, value: Any) -> bytes:
+        frozen: bytes = cloudpickle.dumps(value)
+        return frozen
+
+    def thaw(self, frozen: bytes) -> Any:
+        return cloudpickle.loads(frozen)
+
     async def leftovers(self, pool: str, instance: str) -> list[str]:
         return await anyio.to_thread.run_sync(_leftovers, pool, instance)
 
@@ -184,8 +217,7 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
         "num_gpus": amounts.pop("GPU", 0),
         # The name is how reapers, and whoever looks at the cluster, know whose it is.
         "name": str(spec.identity),
-        # One namespace, or a pool could be found only by whoever guesses its driver's.
-        "namespace": NAMESPACE,
+        "namespace": inventory.NAMESPACE,
         "max_restarts": 0,
         "max_task_retries": 0,
     }

@@ -57,3 +57,20 @@ def drain_node(node_id: str, reason: str, deadline_unix_s: float | None) -> bool
     preemption = messages.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
     accepted, _ = client.drain_node(node_id, preemption, reason, deadline_ms)
     return bool(accepted)
+
+
+def group_of(group_id: str) -> Any:
+    """Return the handle of a placement group that somebody else made.
+
+    The public call finds groups in one's own namespace only.
+    """
+    from ray import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup
+
+    return PlacementGroup(PlacementGroupID(bytes.fromhex(group_id)))
+
+
+def is_job_dead(job_id: str) -> bool:
+    """Return whether a driver's job has ended; one that Ray forgot has."""
+    jobs = _ray._private.state.jobs()
+    return all(job["IsDead"] for job in jobs if job["JobID"] == job_id)
