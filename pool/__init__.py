@@ -6,19 +6,30 @@ from pool import rendezvous as rendezvous
 from pool.cluster.interface import Actor as Actor
 from pool.cluster.interface import ActorSpec as ActorSpec
 from pool.cluster.interface import Identity as Identity
+from pool.cluster.interface import Lease as Lease
 from pool.cluster.interface import Reservation as Reservation
+from pool.control.attach import attach as attach
+from pool.control.listing import PoolListing as PoolListing
+from pool.control.listing import list_pools as list_pools
+from pool.control.reap import ReapReport as ReapReport
+from pool.control.reap import reap as reap
 from pool.errors import CallTimeout as CallTimeout
 from pool.errors import ConfigError as ConfigError
+from pool.errors import Fenced as Fenced
 from pool.errors import InfeasibleError as InfeasibleError
 from pool.errors import InvalidTransition as InvalidTransition
 from pool.errors import MemberFailed as MemberFailed
 from pool.errors import MemberLost as MemberLost
 from pool.errors import MemberUnreachable as MemberUnreachable
+from pool.errors import NameTaken as NameTaken
 from pool.errors import NotAdmitted as NotAdmitted
 from pool.errors import Permanent as Permanent
 from pool.errors import PoolClosed as PoolClosed
 from pool.errors import PoolError as PoolError
+from pool.errors import PoolExists as PoolExists
 from pool.errors import PoolFailed as PoolFailed
+from pool.errors import PoolHeld as PoolHeld
+from pool.errors import PoolUnknown as PoolUnknown
 from pool.errors import RemoteError as RemoteError
 from pool.errors import ReservationFailed as ReservationFailed
 from pool.errors import SizeUnreachable as SizeUnreachable
@@ -33,6 +44,7 @@ from pool.manager.events import EventKind as EventKind
 from pool.manager.ladder import MemberReport as MemberReport
 from pool.manager.manager import ResourcePoolManager as ResourcePoolManager
 from pool.manager.member import Member as Member
+from pool.manager.results import RollResult as RollResult
 from pool.manager.results import ScaleResult as ScaleResult
 from pool.manager.snapshot import MemberSnapshot as MemberSnapshot
 from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
@@ -46,6 +58,7 @@ from pool.planning.notice import NoticeKind as NoticeKind
 from pool.planning.resources import Resources as Resources
 from pool.planning.restart import Cause as Cause
 from pool.planning.restart import RestartPolicy as RestartPolicy
+from pool.planning.rolling import RollPolicy as RollPolicy
 from pool.planning.shape import ReplicaShape as ReplicaShape
 from pool.planning.topology import Node as Node
 from pool.planning.topology import NodeSelector as NodeSelector
@@ -62,18 +75,21 @@ __all__ = [
     "DrainPolicy",
     "Event",
     "EventKind",
+    "Fenced",
     "HealthPolicy",
     "HostInfo",
     "HostPool",
     "Identity",
     "InfeasibleError",
     "InvalidTransition",
+    "Lease",
     "Member",
     "MemberFailed",
     "MemberLost",
     "MemberReport",
     "MemberSnapshot",
     "MemberUnreachable",
+    "NameTaken",
     "Node",
     "NodeHost",
     "NodeSelector",
@@ -84,8 +100,13 @@ __all__ = [
     "Permanent",
     "PoolClosed",
     "PoolError",
+    "PoolExists",
     "PoolFailed",
+    "PoolHeld",
+    "PoolListing",
     "PoolSnapshot",
+    "PoolUnknown",
+    "ReapReport",
     "RemoteError",
     "ReplicaInfo",
     "ReplicaPool",
@@ -95,6 +116,8 @@ __all__ = [
     "ResourcePoolManager",
     "Resources",
     "RestartPolicy",
+    "RollPolicy",
+    "RollResult",
     "ScaleResult",
     "SizeUnreachable",
     "SlotSnapshot",
@@ -103,7 +126,10 @@ __all__ = [
     "State",
     "Temporary",
     "Topology",
+    "attach",
     "blocking",
+    "list_pools",
     "notices",
+    "reap",
     "rendezvous",
 ]

@@ -90,11 +90,15 @@ class Identity:
             revision=revision,
         )
 
-    def is_of(self, pool: str, instance: str) -> bool:
-        """Whether it belongs to a pool, or to a member of it, at whatever level."""
+    def is_of(self, pool: str | None, instance: str | None) -> bool:
+        """Whether it belongs to a pool, or to a member of it, at whatever level; None is any."""
+        if instance not in (None, self.instance):
+            return False
+        if pool is None or self.pool == pool:
+            return True
         # The pool of a member's members is called `pool/slot.generation`.
-        is_named = self.pool == pool or _MEMBER.fullmatch(self.pool.removeprefix(pool)) is not None
-        return self.instance == instance and is_named and self.pool.startswith(pool)
+        is_below = _MEMBER.fullmatch(self.pool.removeprefix(pool)) is not None
+        return self.pool.startswith(pool) and is_below
 
 
 _NAME = re.compile(r"pool:([^:]+):([^:]+):([^:]+):(\d+)\.(\d+):(\d+)\.(\d+)")
@@ -232,12 +236,18 @@ class Found:
         actor: The actor, if it is not dead.
         reservation: The group, if it is there and whole.
         broken: A group that is there and not whole: pending, or short of a bundle.
+        detached: Whether they outlive the process that made them.
+        orphaned: Whether the cluster itself knows that process to be dead.
+        age_s: Seconds since the group was made; 0 without one.
     """
 
     identity: Identity
     actor: Actor | None = None
     reservation: Reservation | None = None
     broken: Reservation | None = None
+    detached: bool = False
+    orphaned: bool = False
+    age_s: float = 0.0
 
 
 class ReplyKind(enum.Enum):
@@ -350,8 +360,13 @@ class Cluster(ABC):
         """Return the live actor of an identity, whoever started it; None when there is none."""
 
     @abstractmethod
-    async def inventory(self, pool: str, instance: str) -> list[Found]:
-        """Return every live actor and group of a pool and of all below it, whoever started them."""
+    async def inventory(self, pool: str | None = None, instance: str | None = None) -> list[Found]:
+        """Return every live actor and group, whoever started them.
+
+        Args:
+            pool: Only those of this pool, and of all below it.
+            instance: And of this very instance.
+        """
 
     @abstractmethod
     def whoami(self) -> str:

@@ -55,15 +55,22 @@ async def bring_up(
         watch: Begins to hold the member's lifeline.
         explain: Is told what the reservation waits for.
     """
-    await _reserve(hooks, member, explain)
-    # A plan may have ended the member meanwhile; then no further state is entered.
-    await anyio.lowlevel.checkpoint_if_cancelled()
-    advance(member, State.STARTING, "its reservation is ready")
-    spec = await hooks.describe_member(member.identity, member.reservation)
-    member.actor = hooks.cluster.start(replace(spec, lease=hooks.lease, detached=hooks.detached))
+    is_adopted = member.actor is not None
+    if member.actor is None:
+        await _reserve(hooks, member, explain)
+        # A plan may have ended the member meanwhile; then no further state is entered.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        advance(member, State.STARTING, "its reservation is ready")
+        spec = await hooks.describe_member(member.identity, member.reservation)
+        spec = replace(spec, lease=hooks.lease, detached=hooks.detached)
+        member.actor = hooks.cluster.start(spec)
     watch(member)
     with anyio.fail_after(start_timeout_s):
+        # Who is ready already answers at once, with what it said when it got ready.
         member.info = await hooks.open_member(member.actor, start_timeout_s)
+        if is_adopted:
+            # Its last owner may have begun to drain it.
+            await hooks.restore_member(member.actor)
 
 
 async def _reserve(

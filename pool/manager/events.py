@@ -27,7 +27,11 @@ class EventKind(StrEnum):
     POOL_ROLLING = "pool_rolling"
     POOL_ROLLED = "pool_rolled"
     POOL_FAILED = "pool_failed"
+    GANG_FAILED = "gang_failed"
     POOL_CLOSED = "pool_closed"
+    POOL_DETACHED = "pool_detached"
+    POOL_ATTACHED = "pool_attached"
+    POOL_FENCED = "pool_fenced"
     SLOT_OPENED = "slot_opened"
     SLOT_RANKED = "slot_ranked"
     SLOT_SPARED = "slot_spared"
@@ -46,7 +50,9 @@ class EventKind(StrEnum):
 
 _LEVELS = {
     EventKind.POOL_FAILED: "error",
+    EventKind.POOL_FENCED: "error",
     EventKind.LEFTOVER: "error",
+    EventKind.GANG_FAILED: "warning",
     EventKind.MEMBER_FAULT: "warning",
     EventKind.MEMBER_NOTICE: "warning",
     EventKind.MEMBER_CUT_OFF: "warning",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic
+from typing import Any, Generic
 
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Identity, Lease, Reply, Reservation
 from pool.errors import PoolFailed
@@ -96,6 +96,22 @@ class Hooks(ABC, Generic[InfoT]):
     async def release(self, reservation: Reservation) -> None:
         """Give back what `reserve` returned."""
         await self.cluster.release(reservation)
+
+    def can_adopt(self, identity: Identity, reservation: Reservation | None) -> bool:
+        """Whether a member that an earlier owner started can be gone on with.
+
+        Args:
+            identity: Who it is.
+            reservation: Its group, if it has one that is whole.
+        """
+        return True
+
+    def remember(self) -> Any:
+        """Return what this class knows beyond its constructor's arguments, for the next owner."""
+        return None
+
+    def recall(self, memory: Any) -> None:
+        """Take over what `remember` of the last owner returned."""
 
     def take_notices(self, identity: Identity, notices: tuple[Notice, ...]) -> bool:
         """Hear all that a member itself says of its nodes, each time it changes.

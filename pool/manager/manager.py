@@ -9,6 +9,7 @@ The manager is the same in a driver, in an actor, and in a simulation: it knows 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import secrets
@@ -23,6 +24,7 @@ from anyio.abc import TaskGroup
 from pool.cluster.interface import Actor, Cluster
 from pool.errors import ConfigError, PoolClosed, PoolFailed, SizeUnreachable
 from pool.manager.events import Event, EventKind
+from pool.manager.inheritance import Estate, slot_records, take_stock
 from pool.manager.ladder import MemberReport, put_down
 from pool.manager.member import InfoT, Member, Slot, by_rank
 from pool.manager.policies import Policies
@@ -31,12 +33,15 @@ from pool.manager.results import RollResult, ScaleResult
 from pool.manager.snapshot import PoolSnapshot
 from pool.manager.supervisor import Supervisor
 from pool.notices.source import ClusterNoticeSource
+from pool.ownership.keeper import Holding
+from pool.ownership.owner import Owner, Terms, take_over
+from pool.ownership.record import Record
 from pool.planning.plan import Role
 from pool.planning.restart import Failure
 from pool.planning.rolling import RollPolicy
 from pool.planning.sizes import largest_reachable, valid_sizes
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
+NAME_PATTERN = re.compile(r"(?!.*/\d+\.\d+$)[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 CLOSE_MARGIN_S = 15.0
 """What closing may take beyond the ladder: its last rungs run even past the deadline."""
 VERIFY_S = 5.0
@@ -57,10 +62,14 @@ class ResourcePoolManager(Supervisor[InfoT]):
         policies: How members are polled, restarted and drained; sensible ones when left out.
         notices: Who is asked whether a node will go away.
         instance: A random word that tells pools of one name apart; made when left out.
+        detached: Whether the pool outlives this process: see `detach` and `pool.attach`.
+        keep_s: Seconds that a detached pool is kept without an owner; None keeps it for ever.
 
     Raises:
         ConfigError: A value cannot be right. Nothing was created.
     """
+
+    name_pattern = NAME_PATTERN
 
     def __init__(
         self,
@@ -70,12 +79,18 @@ class ResourcePoolManager(Supervisor[InfoT]):
         policies: Policies | None = None,
         notices: Sequence[ClusterNoticeSource] = (),
         instance: str | None = None,
+        detached: bool = False,
+        keep_s: float | None = None,
     ) -> None:
-        if not (isinstance(name, str) and NAME_PATTERN.fullmatch(name)):
+        if not (isinstance(name, str) and self.name_pattern.fullmatch(name)):
             raise ConfigError(
                 f"the pool's name is {name!r}; give 1 to 100 letters, digits or any of _ . / -, "
-                "beginning with a letter or digit",
+                "beginning with a letter or digit, and not ending like a member's, as in /0.1",
                 "name",
+            )
+        if keep_s is not None and not (detached and keep_s > 0):
+            raise ConfigError(
+                f"keep_s is {keep_s!r}; give more than 0 seconds, with detached=True", "keep_s"
             )
         instance = secrets.token_hex(4) if instance is None else instance
         super().__init__(name, cluster, instance, policies or Policies())
@@ -84,19 +99,125 @@ class ResourcePoolManager(Supervisor[InfoT]):
         self._outer: TaskGroup | None = None
         self._close_limit_s = math.inf
         self._previous = self._newest = self.revision
+        self.detached = detached
+        self._keep_s = keep_s
+        self._heritage: tuple[Actor, Holding] | None = None
+        self._frozen: tuple[int, bytes, bytes] | None = None
+        self._let_go = False
 
     # -- opening and closing ------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         if self._outer is not None:
             raise PoolClosed(f"pool {self.name!r} was opened before; make a new one")
+        # Shielded: a cancellation here would leave a keeper that nobody knows of.
+        with anyio.CancelScope(shield=True):
+            estate = await self._become_owner()
         self._outer = anyio.create_task_group()
         await self._outer.__aenter__()
         # Shielded: a cancellation here would leave a task group that nobody leaves again.
         with anyio.CancelScope(shield=True):
-            await self._outer.start(self._run, self._sources)
-        self.emit(EventKind.POOL_OPENED, instance=self.instance)
+            await self._outer.start(self._run, self._sources, estate)
+        how = EventKind.POOL_OPENED if estate is None else EventKind.POOL_ATTACHED
+        self.emit(how, instance=self.instance, epoch=self.epoch)
         return self
+
+    async def _become_owner(self) -> Estate[InfoT] | None:
+        """Found a detached pool, or take over what another owner has left."""
+        terms = Terms(self.name, self.lease, self._keep_s)
+        if self._heritage is None:
+            if self.detached:
+                self._owner = await Owner.found(self.cluster, terms)
+                self.epoch = self._owner.epoch
+            return None
+        keeper, holding = self._heritage
+        self._owner = await take_over(self.cluster, terms, keeper, holding)
+        self.epoch = self._owner.epoch
+        record = holding.record
+        assert record is not None
+        found = [
+            one
+            for one in await self.cluster.inventory(self.name, record.instance)
+            if one.identity.pool == self.name
+        ]
+        self._goal = replace(self._goal, desired=record.desired, roll=record.roll)
+        return take_stock(record, found, self.can_adopt, anyio.current_time())
+
+    def inherit(self, keeper: Actor, holding: Holding) -> None:
+        """Make this, before it is opened, the next owner of a detached pool. `attach` does."""
+        record = holding.record
+        assert record is not None
+        self._heritage = keeper, holding
+        self.instance = record.instance
+        self.revision, self._previous = record.revision, record.previous
+        self._newest = record.newest
+        self.recall(self.cluster.thaw(record.memory))
+
+    def _will(self) -> tuple[Record, tuple[Actor, ...]]:
+        if self._frozen is None or self._frozen[0] != self._newest:
+            recipe = self.cluster.freeze(self.recipe())
+            self._frozen = self._newest, recipe, self.cluster.freeze(self.remember())
+        _, recipe, memory = self._frozen
+        record = Record(
+            instance=self.instance,
+            recipe=recipe,
+            memory=memory,
+            desired=self._goal.desired,
+            revision=self.revision,
+            previous=self._previous,
+            newest=self._newest,
+            roll=self._goal.roll,
+            serial=self._serial,
+            generations=dict(self._generations),
+            slots=slot_records(self._slots.values()),
+        )
+        members = self._incarnations()
+        return record, tuple(member.actor for member in members if member.actor is not None)
+
+    def recipe(self) -> Callable[[Cluster], Any]:
+        """Return how to make this manager again, in another process; for detached pools.
+
+        What is returned is pickled. A subclass whose constructor is another has to override it.
+        """
+        return functools.partial(
+            _make,
+            type(self),
+            self.name,
+            policies=self.policies,
+            notices=self._sources,
+            detached=True,
+            keep_s=self._keep_s,
+        )
+
+    async def detach(self) -> None:
+        """Leave the pool as it is, without an owner, for somebody to `attach` to.
+
+        Members that are on their way out are waited for. After this the pool takes no calls here,
+        and leaving the block ends nothing.
+
+        Raises:
+            ConfigError: The pool was not made with `detached=True`, and ends with this process.
+            Fenced: Somebody else owns the pool already.
+            PoolClosed: The pool is not open.
+
+        Cancelling it before it is done leaves the pool owned, and as it was.
+        """
+        self._check_open()
+        if self._owner is None:
+            raise ConfigError(
+                f"pool {self.name!r} would end with this process; make it with detached=True",
+                "detached",
+            )
+        with anyio.move_on_after(self.policies.drain.timeout_s + CLOSE_MARGIN_S):
+            await self._until(
+                lambda: not any(member.state.is_leaving for member in self._incarnations())
+            )
+        with anyio.CancelScope(shield=True):
+            await self._owner.leave(*self._will())
+            await self._owner.let_go()
+            self._let_go = True
+            self.emit(EventKind.POOL_DETACHED)
+            self._stop.cancel()
 
     async def __aexit__(
         self,
@@ -110,12 +231,17 @@ class ResourcePoolManager(Supervisor[InfoT]):
         is_cancelled = isinstance(error, anyio.get_cancelled_exc_class())
         try:
             # Work in flight is waited for only when the block ended well.
-            await self._close(hurry=error is not None)
+            if not self._let_go and self._fenced is None:
+                await self._close(hurry=error is not None)
         finally:
             self._stop.cancel()
             if not is_cancelled:
                 kind = error = traceback = None
             handled = await self._outer.__aexit__(kind, error, traceback)
+            # Last, for an owner makes a new keeper for one that ends.
+            if self._owner is not None and not self._let_go and self._fenced is None:
+                with anyio.CancelScope(shield=True):
+                    await self._owner.dismiss_keeper()
         return handled and is_cancelled
 
     async def _close(self, *, hurry: bool) -> None:
@@ -436,6 +562,10 @@ class ResourcePoolManager(Supervisor[InfoT]):
     # -- small change -------------------------------------------------------------------------
 
     def _check_open(self) -> None:
+        if self._fenced is not None:
+            raise self._fenced
+        if self._let_go:
+            raise PoolClosed(f"pool {self.name!r} was detached; attach({self.name!r}) to go on")
         if self._tasks is None or self._closing_by is not None:
             how = "is closed" if self._outer else "was not opened"
             raise PoolClosed(f"pool {self.name!r} {how}; use it inside `async with ... as pool:`")
@@ -479,6 +609,11 @@ class ResourcePoolManager(Supervisor[InfoT]):
             if slot.rank is not None
             and (slot.incarnation is None or not slot.incarnation.state.is_serving)
         }
+
+
+def _make(kind: type[Any], name: str, cluster: Cluster, **options: Any) -> Any:
+    """Make a manager again; what a default recipe calls."""
+    return kind(name, cluster=cluster, **options)
 
 
 def _lingers(slot: Slot[Any]) -> bool:

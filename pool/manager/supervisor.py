@@ -22,6 +22,7 @@ from pool.cluster.interface import (
     Cluster,
     Death,
     Fault,
+    Found,
     Identity,
     Lease,
     News,
@@ -29,10 +30,11 @@ from pool.cluster.interface import (
     ReplyKind,
 )
 from pool.cluster.lease import RESPITE_S
-from pool.errors import PoolFailed
+from pool.errors import Fenced, PoolFailed
 from pool.manager.bring_up import bring_up, fault_of
 from pool.manager.events import EventKind, EventLog
 from pool.manager.hooks import Hooks
+from pool.manager.inheritance import Estate
 from pool.manager.ladder import Descent, MemberReport, let_work_end, put_down
 from pool.manager.member import Incarnation, InfoT, Slot
 from pool.manager.notice_board import MEMBER_SOURCE, NoticeBoard
@@ -41,6 +43,8 @@ from pool.manager.portrait import reason_of
 from pool.manager.pulse import Pulse
 from pool.manager.restarts import Restarts
 from pool.notices.source import ClusterNoticeSource
+from pool.ownership.owner import Owner
+from pool.ownership.record import Record
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.plan import Action, Goal, Plan, Role, Verb
@@ -63,6 +67,8 @@ class Supervisor(Hooks[InfoT]):
 
     level = "member"
     """The word for this kind of member that is written on its actors and groups."""
+    failure = EventKind.POOL_FAILED
+    """What it is called when the pool gives up."""
 
     def __init__(self, name: str, cluster: Cluster, instance: str, policies: Policies) -> None:
         self.name = name
@@ -73,6 +79,8 @@ class Supervisor(Hooks[InfoT]):
         self.emit = EventLog(name, cluster.unix_time)
         self.epoch = 1
         self.detached = False
+        self._owner: Owner | None = None
+        self._fenced: Fenced | None = None
         self.revision = 0
         self._goal = Goal(
             desired=0,
@@ -111,6 +119,7 @@ class Supervisor(Hooks[InfoT]):
     async def _run(
         self,
         sources: Sequence[ClusterNoticeSource],
+        estate: Estate[InfoT] | None,
         *,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -122,6 +131,11 @@ class Supervisor(Hooks[InfoT]):
         try:
             with self._stop:
                 async with anyio.create_task_group() as self._tasks:
+                    if estate is not None:
+                        self._adopt(estate)
+                    if self._owner is not None:
+                        self._tasks.start_soon(self._stay_owner, self._owner)
+                        self._tasks.start_soon(self._await_successor, self._owner)
                     self._tasks.start_soon(self._reconcile_forever)
                     self._tasks.start_soon(self._poll_forever)
                     self._tasks.start_soon(self._pulse.keep_time)
@@ -165,6 +179,8 @@ class Supervisor(Hooks[InfoT]):
         self._woken.set()
 
     def _tell_changed(self) -> None:
+        if self._owner is not None:
+            self._owner.changed()
         self._changed.set()
         self._changed = anyio.Event()
         for listener in list(self._listeners.values()):
@@ -172,6 +188,8 @@ class Supervisor(Hooks[InfoT]):
 
     async def _until(self, predicate: Callable[[], bool]) -> None:
         while not predicate():
+            if self._fenced is not None:
+                raise self._fenced
             await self._changed.wait()
 
     def _serving(self) -> list[Incarnation[InfoT]]:
@@ -272,6 +290,52 @@ class Supervisor(Hooks[InfoT]):
             case Verb.CLOSE:
                 del self._slots[slot.index]
                 self.emit(EventKind.SLOT_CLOSED, slot.index, reason=action.reason)
+
+    # -- owning a pool that outlives its owners -----------------------------------------------
+
+    def _adopt(self, estate: Estate[InfoT]) -> None:
+        """Go on with the members of an earlier owner; nothing of them is restarted."""
+        assert self._tasks is not None
+        self._slots = estate.slots
+        self._generations.update(estate.generations)
+        self._serial = estate.serial
+        for slot in self._slots.values():
+            member = slot.incarnation
+            if member is not None:
+                member.on_lost = functools.partial(self._note_fault, member)
+                self._say_state(member, "its pool has a new owner")
+                self._tasks.start_soon(self._bring_up, slot, member)
+        for unfit in estate.unfit:
+            self._tasks.start_soon(self._take_away, unfit)
+
+    async def _take_away(self, unfit: Found) -> None:
+        self.emit(EventKind.LEFTOVER, what=f"{unfit.identity}, which cannot be adopted")
+        if unfit.actor is not None:
+            self.cluster.kill(unfit.actor)
+        group = unfit.reservation or unfit.broken
+        if group is not None:
+            await self.cluster.release(group)
+
+    async def _stay_owner(self, owner: Owner) -> None:
+        try:
+            await owner.keep_forever(self._will, self.policies.health.period_s)
+        except Fenced as error:
+            self._lose(error)
+
+    async def _await_successor(self, owner: Owner) -> None:
+        later = await owner.wait_superseded()
+        self._lose(Fenced(f"pool {self.name!r}", self.epoch, later))
+
+    def _will(self) -> tuple[Record, tuple[Actor, ...]]:
+        """Return what the next owner has to know, and who the members are."""
+        raise NotImplementedError
+
+    def _lose(self, fenced: Fenced) -> None:
+        """Stop at once, and touch nothing: the pool is somebody else's (INV-10)."""
+        if self._fenced is None:
+            self._fenced = fenced
+            self.emit(EventKind.POOL_FENCED, reason=str(fenced))
+            self._stop.cancel()
 
     # -- the life of one member ---------------------------------------------------------------
 
@@ -377,7 +441,7 @@ class Supervisor(Hooks[InfoT]):
         """Stop starting members; the level above decides (INV-6). Those that run go on."""
         if self._failed is None:
             self._failed = PoolFailed(self.name, f"{answer.cause}: {answer.reason}", fault.detail)
-            self.emit(EventKind.POOL_FAILED, cause=str(answer.cause), reason=answer.reason)
+            self.emit(self.failure, cause=str(answer.cause), reason=answer.reason)
             self.on_pool_failed(self._failed)
         for slot in self._slots.values():
             slot.given_up = answer.reason
@@ -476,6 +540,10 @@ class Supervisor(Hooks[InfoT]):
             with self._pulse.beat() as beat:
                 replies = await self._ask_health(actors)
             self.polled_at = anyio.current_time()
+            fenced = next((r for r in replies if r.kind is ReplyKind.FENCED), None)
+            if fenced is not None:
+                self._lose(Fenced(f"pool {self.name!r}", self.epoch, self.epoch + 1))
+                return
             beat.hear(replies)
             for slot, member, reply in zip(polled, members, replies, strict=True):
                 if slot.incarnation is not member or not member.state.is_up:

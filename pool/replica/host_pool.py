@@ -8,6 +8,7 @@ decides. Notices are not answered here but told upwards, for one host's notice c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,7 @@ from pool.errors import PoolFailed
 from pool.host.body import HostBody, HostPlace
 from pool.host.info import HostInfo
 from pool.host.node_host import NodeHost
+from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.notices.source import NodeNoticeSource
@@ -72,6 +74,8 @@ class HostPool(ResourcePoolManager[HostInfo]):
     """
 
     level = "host"
+    failure = EventKind.GANG_FAILED
+    name_pattern = re.compile(r".+/\d+\.\d+")
 
     def __init__(
         self,

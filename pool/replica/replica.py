@@ -132,7 +132,14 @@ class Replica:
         await self._tell_hosts("drain", budget_s, budget_s=budget_s)
 
     async def restore(self) -> None:
-        """Let every host take work again."""
+        """Let every host take work again.
+
+        Raises:
+            MemberFailed: It is being put down; there is no way back from that.
+        """
+        if self._close.is_set():
+            detail = "it is being put down already"
+            raise MemberFailed(self._identity.member, Cause.CRASH, detail)
         await self._tell_hosts("restore", budget_s=self._plan.policies.drain.timeout_s)
 
     async def _tell_hosts(self, method: str, *args: float, budget_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,11 @@ OLD_LOOK_TIMEOUT_S = 5.0
 """After this long a group is planned anew if its plan is older, or made around a notice."""
 
 
+def _make(kind: type[Any], name: str, cluster: Cluster, **options: Any) -> Any:
+    """Make a pool again; what a recipe calls."""
+    return kind(name, cluster=cluster, **options)
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
     at: float
@@ -84,6 +90,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             drain themselves, give their devices back, and end.
         runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
         instance: A word that tells pools of one name apart; drawn at random when left out.
+        detached: Whether the pool outlives this process, with all its replicas: see `detach` and
+            `pool.attach`.
+        keep_s: Seconds that a detached pool is kept without an owner; None keeps it for ever.
 
     Raises:
         ConfigError: A value cannot be right, or this process is not connected to Ray.
@@ -111,6 +120,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         lease_s: float = 60.0,
         runtime_env: dict[str, Any] | None = None,
         instance: str | None = None,
+        detached: bool = False,
+        keep_s: float | None = None,
     ) -> None:
         node_sources = tuple(source for source in notices if isinstance(source, NodeNoticeSource))
         sources = [source for source in notices if isinstance(source, ClusterNoticeSource)]
@@ -142,12 +153,51 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         first = Revision(shape, hosts)
         cluster = connect() if cluster is None else cluster
         super().__init__(
-            name, cluster=cluster, policies=policies, notices=sources, instance=instance
+            name,
+            cluster=cluster,
+            policies=policies,
+            notices=sources,
+            instance=instance,
+            detached=detached,
+            keep_s=keep_s,
         )
         self._revisions = {self.revision: first}
         self._grows = cluster_grows
         self._looking = anyio.Lock()
         self._seen: _Look | None = None
+
+    def recipe(self) -> Callable[[Cluster], Any]:
+        policies, present = self.policies, self._revisions[self.revision]
+        return functools.partial(
+            _make,
+            type(self),
+            self.name,
+            shape=present.shape,
+            host=present.hosts.host_class,
+            host_args=present.hosts.host_args,
+            hosts_hold_devices=present.hosts.holds_devices,
+            notices=(*present.hosts.notices, *self._sources),
+            cluster_grows=self._grows,
+            health=policies.health,
+            restart=policies.restart,
+            drain=policies.drain,
+            surge=policies.surge,
+            spares=policies.spares,
+            start_timeout_s=policies.start_timeout_s,
+            lease_s=policies.lease_s,
+            runtime_env=present.hosts.runtime_env,
+            detached=True,
+            keep_s=self._keep_s,
+        )
+
+    def remember(self) -> dict[int, Revision]:
+        return self._revisions
+
+    def recall(self, memory: dict[int, Revision]) -> None:
+        self._revisions = memory
+
+    def can_adopt(self, identity: Identity, reservation: Reservation | None) -> bool:
+        return reservation is not None and identity.revision in self._revisions
 
     @property
     def shape(self) -> ReplicaShape:

@@ -119,6 +119,7 @@ class SimulatedCluster(Cluster):
             raise ReservationFailed("whoever asks is dead")
         self._check_own(identity, "reserve")
         group = world.ask_group(plan, identity, None if detached else self._owner)
+        group.detached = detached
         try:
             await asyncio.wait([group.ready], timeout=timeout_s)
         except BaseException:
@@ -246,7 +247,7 @@ class SimulatedCluster(Cluster):
         await self._message()
         return next((a for a in self.actors() if str(a.identity) == str(identity)), None)
 
-    async def inventory(self, pool: str, instance: str) -> list[Found]:
+    async def inventory(self, pool: str | None = None, instance: str | None = None) -> list[Found]:
         await self._message()
         actors = {a.identity: a for a in self.actors() if a.identity.is_of(pool, instance)}
         groups = {
@@ -262,7 +263,20 @@ class SimulatedCluster(Cluster):
                 nodes = tuple(node or "" for node in group.nodes)
                 held = Reservation(group.id, nodes, group.plan.bundles, group.id)
                 whole, broken = (held, None) if group.is_placed else (None, held)
-            found.append(Found(identity, actors.get(identity), whole, broken))
+            actor = actors.get(identity)
+            owner = group.owner if group is not None else None
+            found.append(
+                Found(
+                    identity,
+                    actor,
+                    whole,
+                    broken,
+                    detached=(group is not None and group.detached)
+                    or (actor is not None and self._world.actors[actor.id].spec.detached),
+                    orphaned=owner is not None and owner.is_dead,
+                    age_s=0.0 if group is None else self._world.now - group.asked_at,
+                )
+            )
         return found
 
     def whoami(self) -> str:

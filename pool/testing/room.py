@@ -110,6 +110,8 @@ class Group:
         self.actors: dict[str, Any] = {}
         self.ready: Any = None
         self.was_ready = False
+        self.asked_at = 0.0
+        self.detached = False
         self.removed = False
 
     @property

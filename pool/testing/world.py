@@ -130,6 +130,7 @@ class World:
     def ask_group(self, plan: BundlePlan, identity: Identity, owner: SimActor | None) -> Group:
         group = self.room.ask(plan, identity, owner)
         group.ready = self.loop.create_future()
+        group.asked_at = self.now
         if owner is not None:
             owner.owned_groups[group.id] = group
         self.say(f"group {group.id} asked by {identity.member}: {plan.needs}")

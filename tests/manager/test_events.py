@@ -37,7 +37,9 @@ def test_every_event_is_logged_with_its_facts_and_only_trouble_above_info(
     [record] = caplog.records
     trouble = {
         EventKind.POOL_FAILED,
+        EventKind.POOL_FENCED,
         EventKind.LEFTOVER,
+        EventKind.GANG_FAILED,
         EventKind.MEMBER_FAULT,
         EventKind.MEMBER_CUT_OFF,
         EventKind.MEMBER_NOTICE,

@@ -171,7 +171,7 @@ class RayCluster(Cluster):
     async def find(self, identity: Identity) -> Actor | None:
         return await anyio.to_thread.run_sync(inventory.find_actor, identity)
 
-    async def inventory(self, pool: str, instance: str) -> list[Found]:
+    async def inventory(self, pool: str | None = None, instance: str | None = None) -> list[Found]:
         return await anyio.to_thread.run_sync(inventory.inventory, pool, instance)
 
     def whoami(self) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
-from typing import Any
+import time
 
 import ray
 
@@ -23,34 +22,38 @@ NAMESPACE = "pool"
 
 def find_actor(identity: Identity) -> Actor | None:
     """Return the live actor of an identity."""
-    return next((a for i, a in _actors() if str(i) == str(identity)), None)
+    found = (one.actor for one in _actors().values() if str(one.identity) == str(identity))
+    return next(found, None)
 
 
-def inventory(pool: str, instance: str) -> list[Found]:
+def inventory(pool: str | None, instance: str | None) -> list[Found]:
     """Return the live actors and groups of a pool, and of all below it."""
-    actors = {i: a for i, a in _actors() if i.is_of(pool, instance)}
-    groups = {i: (r, whole) for i, r, whole in _groups() if i.is_of(pool, instance)}
+    actors, groups = _actors(), _groups()
     return [
-        Found(
-            identity,
-            actors.get(identity),
-            _whole(groups.get(identity)),
-            _broken(groups.get(identity)),
-        )
+        _join(actors.get(identity), groups.get(identity))
         for identity in dict.fromkeys([*actors, *groups])
+        if identity.is_of(pool, instance)
     ]
 
 
-def _whole(group: tuple[Reservation, bool] | None) -> Reservation | None:
-    return group[0] if group is not None and group[1] else None
+def _join(actor: Found | None, group: Found | None) -> Found:
+    if actor is None or group is None:
+        alone = actor or group
+        assert alone is not None
+        return alone
+    return Found(
+        actor.identity,
+        actor.actor,
+        group.reservation,
+        group.broken,
+        detached=actor.detached or group.detached,
+        orphaned=group.orphaned,
+        age_s=group.age_s,
+    )
 
 
-def _broken(group: tuple[Reservation, bool] | None) -> Reservation | None:
-    return group[0] if group is not None and not group[1] else None
-
-
-def _actors() -> list[tuple[Identity, Actor]]:
-    found = []
+def _actors() -> dict[Identity, Found]:
+    found = {}
     for actor_id, record in private.actor_table().items():
         identity = Identity.parse(record["Name"])
         if identity is None or record["State"] == "DEAD":
@@ -59,28 +62,34 @@ def _actors() -> list[tuple[Identity, Actor]]:
             handle = ray.get_actor(record["Name"], namespace=NAMESPACE)
         except ValueError:
             continue  # It died meanwhile.
-        found.append((identity, Actor(actor_id, identity, handle)))
+        actor = Actor(actor_id, identity, handle)
+        found[identity] = Found(identity, actor, detached=record["IsDetached"])
     return found
 
 
-def _groups() -> list[tuple[Identity, Reservation, bool]]:
-    found = []
-    for record in ray.util.placement_group_table().values():
-        identity = Identity.parse(record["name"])
-        if identity is not None and record["state"] != "REMOVED":
-            found.append((identity, _reservation(record), record["state"] == "CREATED"))
+def _groups() -> dict[Identity, Found]:
+    found = {}
+    for record in private.placement_groups():
+        identity = Identity.parse(record.name)
+        if identity is None or record.state == "REMOVED":
+            continue
+        reservation = Reservation(
+            id=record.group_id,
+            nodes=record.nodes,
+            bundles=tuple(Resources(bundle) for bundle in record.bundles),
+            handle=private.group_of(record.group_id),
+        )
+        is_whole = record.state == "CREATED"
+        found[identity] = Found(
+            identity,
+            None,
+            reservation if is_whole else None,
+            None if is_whole else reservation,
+            detached=record.detached,
+            orphaned=record.creator_dead and not record.detached,
+            age_s=max(0.0, time.time() - record.created_at),
+        )
     return found
-
-
-def _reservation(record: Mapping[str, Any]) -> Reservation:
-    group_id = record["placement_group_id"]
-    order = sorted(record["bundles"])
-    return Reservation(
-        id=group_id,
-        nodes=tuple(record["bundles_to_node_id"].get(index, "") for index in order),
-        bundles=tuple(Resources(record["bundles"][index]) for index in order),
-        handle=private.group_of(group_id),
-    )
 
 
 def whoami() -> str:

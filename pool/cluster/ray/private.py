@@ -7,6 +7,7 @@ each of them on a real Ray, and says which one a new version took away.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -74,3 +75,42 @@ def is_job_dead(job_id: str) -> bool:
     """Return whether a driver's job has ended; one that Ray forgot has."""
     jobs = _ray._private.state.jobs()
     return all(job["IsDead"] for job in jobs if job["JobID"] == job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """Hold what the GCS knows of a placement group."""
+
+    group_id: str
+    name: str
+    state: str
+    bundles: tuple[Mapping[str, float], ...]
+    nodes: tuple[str, ...]
+    detached: bool
+    creator_dead: bool
+    created_at: float
+
+
+def placement_groups() -> list[GroupRecord]:
+    """Return every placement group, with its creator's fate, which the public table leaves out."""
+    from ray.core.generated import gcs_pb2
+
+    messages: Any = gcs_pb2
+    kind = messages.PlacementGroupTableData
+    accessor = _ray._private.state.state._connect_and_get_accessor()
+    records = []
+    for frozen in accessor.get_placement_group_table():
+        data = kind.FromString(frozen)
+        records.append(
+            GroupRecord(
+                group_id=data.placement_group_id.hex(),
+                name=data.name,
+                state=kind.PlacementGroupState.Name(data.state),
+                bundles=tuple(dict(bundle.unit_resources) for bundle in data.bundles),
+                nodes=tuple(bundle.node_id.hex() for bundle in data.bundles),
+                detached=data.is_detached,
+                creator_dead=data.creator_job_dead and data.creator_actor_dead,
+                created_at=data.placement_group_creation_timestamp_ms / 1000,
+            )
+        )
+    return records

@@ -1,0 +1,109 @@
+"""Take away what is left of pools whose owners are gone.
+
+In the usual case there is nothing to do: what a driver owns goes with it, and whoever hears from
+nobody ends by its lease. What remains is what cannot end itself: groups without a member. They are
+told by identity and age, never by a prefix of their name, and nothing is touched that a live owner,
+or a keeper, holds (INV-10).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pool.cluster.connect import connect
+from pool.cluster.interface import Actor, Cluster, Found
+from pool.control.attach import is_held, look
+from pool.control.listing import holdings_in, root_of
+from pool.errors import PoolHeld
+from pool.ownership.keeper import LEVEL, Holding, take_away
+from pool.ownership.owner import CALL_TIMEOUT_S, dismiss
+
+LEAST_AGE_S = 60.0
+"""A younger group may be waiting for the member that its owner is about to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReapReport:
+    """Say what was taken away, and what was left alone.
+
+    Args:
+        reaped: What was taken away, or with a dry run would be, in words.
+        kept: What was left alone, with the reason.
+    """
+
+    reaped: tuple[str, ...]
+    kept: dict[str, str]
+
+
+async def reap(
+    name: str | None = None, *, dry_run: bool = False, cluster: Cluster | None = None
+) -> ReapReport:
+    """Take away what is left of pools whose owners are gone.
+
+    Args:
+        name: A detached pool to end, whose owner is gone; its members are killed, no hook runs. To
+            end it in good order, `attach` to it. None takes away only what belongs to no pool any
+            more.
+        dry_run: Whether to say only what would be taken away.
+        cluster: The world; by default the Ray cluster this process is connected to.
+
+    Raises:
+        PoolUnknown: There is no detached pool of that name.
+        PoolHeld: The pool has an owner that lives.
+        Fenced: Somebody attached to the pool at the same moment.
+
+    Cancelling it leaves a part undone; it can be called again.
+    """
+    cluster = connect() if cluster is None else cluster
+    if name is not None:
+        return await _reap_pool(name, dry_run, cluster)
+    found = await cluster.inventory()
+    holdings = await holdings_in(found, cluster)
+    reaped, kept = [], {}
+    for one in found:
+        group = one.reservation or one.broken
+        what = f"{'actor' if group is None else 'placement group'} {one.identity}"
+        reason = _reason_to_keep(one, holdings)
+        if reason:
+            kept[what] = reason
+        else:
+            reaped.append(what)
+            if group is not None and not dry_run:
+                await cluster.release(group)
+    return ReapReport(tuple(reaped), kept)
+
+
+def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]]) -> str:
+    """Say why something must not be taken away; empty when it may. The first row that fits."""
+    if one.identity.level == LEVEL:
+        return "it is a keeper"
+    if one.actor is not None:
+        return "it lives, and ends by its lease when nobody owns it"
+    if not one.detached:
+        return "" if one.orphaned else "its owner lives"
+    if one.age_s < LEAST_AGE_S:
+        return f"it is {one.age_s:.0f} s old; its owner may be about to use it"
+    kept = holdings.get(root_of(one.identity))
+    if kept is None:
+        return ""
+    holding = kept[1]
+    if holding is None or holding.record is None:
+        return "its pool's keeper does not say whose it is"
+    if holding.record.instance == one.identity.instance:
+        return "its pool has a keeper"
+    return ""
+
+
+async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
+    keeper, holding = await look(name, cluster)
+    if await is_held(holding, cluster):
+        raise PoolHeld(name, holding.owner or "", holding.heard_s)
+    instance = holding.record.instance if holding.record is not None else None
+    if dry_run:
+        found = [] if instance is None else await cluster.inventory(name, instance)
+        return ReapReport(tuple(str(one.identity) for one in found), {})
+    # Whoever was about to attach comes too late, and whoever did so first is not disturbed.
+    await cluster.call(keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S)
+    taken = [] if instance is None else await take_away(cluster, name, instance)
+    await dismiss(cluster, keeper)
+    return ReapReport((*taken, f"keeper of {name}"), {})

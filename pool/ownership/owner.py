@@ -1,0 +1,195 @@
+"""The owner's side of a detached pool: it leaves a record with the keeper, and hears when it ends.
+
+An owner is told of its end in three ways: the keeper answers the call that waits for it; the
+keeper refuses its record; a member refuses its poll. Each alone is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from pool.cluster.interface import Actor, ActorSpec, Cluster, Lease
+from pool.errors import CallTimeout, Fenced, MemberLost, NameTaken, PoolError, PoolExists
+from pool.ownership.keeper import Holding, Keeper, keeper_of
+from pool.ownership.record import Record
+
+CALL_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+SPACING_S = 0.1
+"""In a large pool many things change at once; they share a record."""
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Say how a detached pool is kept.
+
+    Args:
+        pool: The pool's name.
+        lease: How long members live without a word.
+        keep_s: Seconds that the pool is kept without an owner; None keeps it for ever.
+    """
+
+    pool: str
+    lease: Lease
+    keep_s: float | None
+
+
+class Owner:
+    """Own a detached pool, until somebody else does.
+
+    Args:
+        cluster: The world.
+        terms: How the pool is kept.
+        keeper: The pool's keeper.
+        epoch: Which owner this is.
+    """
+
+    def __init__(self, cluster: Cluster, terms: Terms, keeper: Actor, epoch: int) -> None:
+        self._cluster = cluster
+        self._terms = terms
+        self._keeper = keeper
+        self.epoch = epoch
+        self._changed = anyio.Event()
+
+    @classmethod
+    async def found(cls, cluster: Cluster, terms: Terms) -> Owner:
+        """Begin a pool: make its keeper, and own it.
+
+        Raises:
+            PoolExists: There is a keeper of that name.
+        """
+        try:
+            keeper = await _start_keeper(cluster, terms)
+            claimed: Holding = await cluster.call(
+                keeper, "claim", cluster.whoami(), 0, timeout_s=CALL_TIMEOUT_S
+            )
+        except (NameTaken, Fenced):
+            raise PoolExists(terms.pool) from None
+        return cls(cluster, terms, keeper, claimed.epoch)
+
+    def changed(self) -> None:
+        """Hear that the record is another one now."""
+        self._changed.set()
+
+    async def keep_forever(
+        self, record: Callable[[], tuple[Record, tuple[Actor, ...]]], period_s: float
+    ) -> None:
+        """Leave the record with the keeper whenever it changes, and a word in every period.
+
+        Raises:
+            Fenced: Somebody else owns the pool now.
+        """
+        while True:
+            self._changed = anyio.Event()
+            try:
+                await self.leave(*record())
+            except Fenced:
+                raise
+            except MemberLost:
+                await self._mend()
+                continue
+            except PoolError:
+                # The keeper does not answer now. Members hear from us as ever.
+                await anyio.sleep(RETRY_S)
+                continue
+            with anyio.move_on_after(period_s):
+                await self._changed.wait()
+            await anyio.sleep(SPACING_S)
+
+    async def leave(self, record: Record, actors: tuple[Actor, ...]) -> None:
+        """Leave a record with the keeper."""
+        await self._cluster.call(
+            self._keeper, "keep", self.epoch, record, actors, timeout_s=CALL_TIMEOUT_S
+        )
+
+    async def _mend(self) -> None:
+        """Make a new keeper for the one that died."""
+        try:
+            self._keeper = await _start_keeper(self._cluster, self._terms)
+        except NameTaken:
+            found = await self._cluster.find(keeper_of(self._terms.pool))
+            if found is None:
+                return
+            self._keeper = found
+        except (MemberLost, CallTimeout):
+            await anyio.sleep(RETRY_S)
+            return
+        await self._cluster.call(
+            self._keeper,
+            "install",
+            self._cluster.whoami(),
+            self.epoch,
+            timeout_s=CALL_TIMEOUT_S,
+        )
+
+    async def wait_superseded(self) -> int:
+        """Wait until somebody else owns the pool, and return their epoch."""
+        while True:
+            try:
+                later: int = await self._cluster.call(self._keeper, "wait_superseded", self.epoch)
+            except PoolError:
+                await anyio.sleep(RETRY_S)
+            else:
+                return later
+
+    async def let_go(self) -> None:
+        """Leave the pool to whoever comes.
+
+        Raises:
+            Fenced: Somebody has come already.
+        """
+        await self._cluster.call(self._keeper, "let_go", self.epoch, timeout_s=CALL_TIMEOUT_S)
+
+    async def dismiss_keeper(self) -> None:
+        """End the keeper, with the pool, and wait until its name is free."""
+        await dismiss(self._cluster, self._keeper)
+
+
+async def dismiss(cluster: Cluster, keeper: Actor) -> None:
+    """End a keeper, and wait for that."""
+    cluster.kill(keeper)
+    with anyio.move_on_after(CALL_TIMEOUT_S):
+        await cluster.lifeline(keeper, 0)
+
+
+async def _start_keeper(cluster: Cluster, terms: Terms) -> Actor:
+    topology = await cluster.topology()
+    heads = [node.node_id for node in topology.nodes if node.is_head]
+    keeper = cluster.start(
+        ActorSpec(
+            body=Keeper,
+            args=(terms.pool, terms.lease, terms.keep_s),
+            label="PoolKeeper",
+            identity=keeper_of(terms.pool),
+            # Where the cluster's own control is: it goes last.
+            node_id=heads[0] if heads else None,
+            detached=True,
+        )
+    )
+    try:
+        await cluster.call(keeper, "start", timeout_s=START_TIMEOUT_S)
+    except MemberLost:
+        # Two who begin at once may both have been told that the name is free.
+        if await cluster.find(keeper_of(terms.pool)) is not None:
+            raise NameTaken(f"{terms.pool} has a keeper already") from None
+        raise
+    except BaseException:
+        cluster.kill(keeper)
+        raise
+    return keeper
+
+
+async def take_over(cluster: Cluster, terms: Terms, keeper: Actor, holding: Holding) -> Owner:
+    """Own a pool after somebody else.
+
+    Raises:
+        Fenced: Somebody was faster.
+    """
+    claimed: Holding = await cluster.call(
+        keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S
+    )
+    return Owner(cluster, terms, keeper, claimed.epoch)
