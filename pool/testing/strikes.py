@@ -64,7 +64,12 @@ class Strikes:
         self._world.later(delay_s, happen)
 
     def _running(self) -> list[SimActor]:
-        running = [actor for actor in self._world.actors.values() if actor.state == "running"]
+        # A driver is nobody's actor; who wants it to crash says so.
+        running = [
+            actor
+            for actor in self._world.actors.values()
+            if actor.state == "running" and actor.place is not None
+        ]
         return (
             [actor for actor in running if self.may_strike(actor)]
             if self._world.spared

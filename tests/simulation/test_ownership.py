@@ -152,11 +152,12 @@ async def test_an_owner_that_waits_for_its_pool_is_woken_when_it_is_fenced(
 ) -> None:
     async with make(cluster) as first:
         await first.scale(1)
+        cluster.faults = FaultPlan(start_hangs=1.0)
         async with anyio.create_task_group() as tasks:
 
             async def wait() -> None:
                 with pytest.raises(pool.Fenced):
-                    await first.scale(6, timeout_s=None)
+                    await first.scale(2, timeout_s=None)
 
             tasks.start_soon(wait)
             await anyio.sleep(1)
@@ -327,10 +328,13 @@ def test_faults_while_owners_change_leave_the_pool_whole() -> None:
             await anyio.sleep_forever()
 
     faults = FaultPlan(actor_kills_per_h=20)
-    nodes = [SimNode(gpus=8)] * 6
+    nodes = [SimNode(is_head=True), *[SimNode(gpus=8)] * 6]
     for seed in range(5):
         run(partial(begin, main, nodes, seed, faults), limit_s=86_400)
 
 
 async def begin(main: Main, nodes: list[SimNode], seed: int, faults: FaultPlan) -> None:
-    await main(SimulatedCluster(nodes, seed=seed, faults=faults))
+    cluster = SimulatedCluster(nodes, seed=seed, faults=faults)
+    # A keeper that dies together with the owner takes the pool with it, as it should.
+    cluster.spare_node(cluster.nodes[0])
+    await main(cluster)
