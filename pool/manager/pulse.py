@@ -37,6 +37,7 @@ class Pulse:
         self.policy = policy
         self._overslept_s = 0.0
         self._began = 0.0
+        self._ended = 0.0
         self._late_s = 0.0
         self._beating = anyio.Event()
         self._is_beating = False
@@ -63,13 +64,16 @@ class Pulse:
             yield beat
         finally:
             self._is_beating = False
-        took_s = anyio.current_time() - self._began
+            self._ended = anyio.current_time()
+        took_s = self._ended - self._began
         late_s = max(self._overslept_s, self._late_s, took_s - self.policy.timeout_s)
         beat.is_late = late_s > self.policy.timeout_s * LATE_SHARE
 
     async def rest(self) -> None:
         """Sleep until the next beat is due."""
-        due = self._began + self.policy.period_s
+        # The questions may take longer than a period. What a silent member takes is no lateness of
+        # ours, or else its silence would never count.
+        due = max(self._began + self.policy.period_s, self._ended)
         await anyio.sleep_until(due)
         self._overslept_s = anyio.current_time() - due
 

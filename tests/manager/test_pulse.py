@@ -9,6 +9,7 @@ from pool.cluster.interface import Reply, ReplyKind
 from pool.manager.pulse import Pulse
 from pool.planning.health import HealthPolicy, Verdict
 from pool.testing import run
+from pool.testing.virtual_time import current_loop
 from tests.manager.members import member
 
 POLICY = HealthPolicy(period_s=5, timeout_s=2, failures=3, grace_s=0)
@@ -48,8 +49,8 @@ def test_a_beat_after_a_late_awakening_proves_nothing_and_the_next_does() -> Non
             with pulse.beat() as beat:
                 await anyio.sleep(2)
             verdicts.append(beat.judge(one, Reply(ReplyKind.TIMEOUT))[0])
-            # What a blocked loop does: the beat is due, and nobody comes.
-            pulse._began -= late_s + (POLICY.period_s if late_s else 0)
+            # The beat is due, and nobody comes.
+            current_loop().stall(late_s + (POLICY.period_s if late_s else 0))
             await pulse.rest()
         return verdicts
 
@@ -59,6 +60,21 @@ def test_a_beat_after_a_late_awakening_proves_nothing_and_the_next_does() -> Non
         Verdict.UNCHANGED,
         Verdict.FAILED,
     ]
+
+
+def test_silence_counts_even_if_waiting_for_it_takes_longer_than_a_period() -> None:
+    hasty = HealthPolicy(period_s=0.5, timeout_s=1, failures=3, grace_s=0)
+
+    async def main() -> list[Verdict]:
+        pulse, one, verdicts = Pulse(hasty), member(), []
+        for _ in range(3):
+            with pulse.beat() as beat:
+                await anyio.sleep(hasty.timeout_s)
+            verdicts.append(beat.judge(one, Reply(ReplyKind.TIMEOUT))[0])
+            await pulse.rest()
+        return verdicts
+
+    assert run(main) == [Verdict.SUSPECT, Verdict.SUSPECT, Verdict.FAILED]
 
 
 def test_beats_keep_their_period_whatever_the_questions_take() -> None:
