@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psutil
@@ -88,12 +88,7 @@ class World:
         self.eventually(lambda: not self._alive(), self._alive)
 
     def _alive(self) -> list[int]:
-        # psutil compares creation times, so that a pid used again is not taken for the old one.
-        return [
-            pid
-            for pid, process in self._processes.items()
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        ]
+        return [pid for pid, process in self._processes.items() if is_alive(process)]
 
     def eventually(
         self,
@@ -107,3 +102,22 @@ class World:
             if time.monotonic() > until:
                 raise AssertionError(f"still there after {patience_s} s: {seen()}")
             time.sleep(0.05)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process runs; one that ended and waits for its parent to notice does not."""
+    # psutil compares creation times, so that a pid used again is not taken for the old one.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def all_end(processes: Iterable[psutil.Process], limit_s: float) -> bool:
+    """Wait until no process is alive, and return whether that was so within a limit."""
+    until = time.monotonic() + limit_s
+    while any(is_alive(process) for process in processes):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
