@@ -80,7 +80,7 @@ def simulate(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
-    for scenario in ("planning", "simulation"):
+    for scenario in ("planning", "simulation", "supervision"):
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
 
 

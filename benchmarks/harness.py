@@ -12,7 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 OUTPUT = Path(__file__).parent / "results"
+WIDTH = 130
+"""Of the table where there is no terminal, as in a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,21 @@ class Contestant:
 
 @dataclass(slots=True)
 class Measured:
-    """Hold the seconds of each counted round of one contestant."""
+    """Hold the seconds of each counted round of one contestant.
+
+    Args:
+        name: What the table calls it.
+        goal_s: Seconds that its median is to stay under, if there is such a goal.
+        rounds_s: What was measured.
+        beside: What it is compared with, measured in turn with it.
+        goal_ratio: What the ratio to that is to stay under, if there is such a goal.
+    """
 
     name: str
-    goal_s: float | None
+    goal_s: float | None = None
     rounds_s: list[float] = field(default_factory=list)
+    beside: Measured | None = None
+    goal_ratio: float | None = None
 
     @property
     def median_s(self) -> float:
@@ -54,6 +66,23 @@ class Measured:
     def spread(self) -> str:
         """The least and the most, in milliseconds."""
         return f"{min(self.rounds_s) * 1e3:.2f} to {max(self.rounds_s) * 1e3:.2f}"
+
+    @property
+    def ratio(self) -> float | None:
+        """The median over that of what it is compared with."""
+        return None if self.beside is None else self.median_s / self.beside.median_s
+
+    def as_json(self) -> dict[str, object]:
+        """Return what is written down of it."""
+        return {
+            "name": self.name,
+            "median_s": self.median_s,
+            "rounds_s": self.rounds_s,
+            "goal_s": self.goal_s,
+            "beside": None if self.beside is None else self.beside.name,
+            "ratio": self.ratio,
+            "goal_ratio": self.goal_ratio,
+        }
 
 
 def race(contestants: Sequence[Contestant], rounds: int) -> list[Measured]:
@@ -74,7 +103,7 @@ def machine() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
+        "load": round(os.getloadavg()[0], 2),
         "ray": version("ray"),
         "pool": version("ray-actor-pool"),
     }
@@ -83,20 +112,29 @@ def machine() -> dict[str, object]:
 def report(title: str, measured: Sequence[Measured], **facts: object) -> None:
     """Print a table, and write the same as JSON into `benchmarks/results`."""
     table = Table(title=title)
-    for column in ("what", "median ms", "least to most ms", "goal ms", "median / goal"):
-        table.add_column(column, justify="left" if column == "what" else "right")
+    columns = ["median ms", "least to most ms", "goal ms", "median / goal"]
+    has_ratios = any(each.beside is not None for each in measured)
+    if has_ratios:
+        columns += ["ratio", "goal ratio"]
+    table.add_column("what")
+    for column in columns:
+        table.add_column(column, justify="right")
     for each in measured:
-        goal = each.goal_s
-        table.add_row(
-            each.name,
+        goal, ratio, goal_ratio = each.goal_s, each.ratio, each.goal_ratio
+        cells = [
             f"{each.median_s * 1e3:.2f}",
             each.spread,
             "" if goal is None else f"{goal * 1e3:g}",
             "" if goal is None else f"{each.median_s / goal:.2f}",
-        )
+            "" if ratio is None else f"{ratio:.2f}",
+            "" if goal_ratio is None else f"{goal_ratio:g}",
+        ]
+        table.add_row(each.name, *cells[: len(columns)])
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     console.print(table)
-    for name, value in facts.items():
+    for name, value in {**facts, **machine()}.items():
         console.print(f"{name.replace('_', ' ')}: {value}")
     OUTPUT.mkdir(exist_ok=True)
     path = OUTPUT / f"{title.lower().replace(' ', '_')}.json"
@@ -104,6 +142,6 @@ def report(title: str, measured: Sequence[Measured], **facts: object) -> None:
         "title": title,
         "machine": machine(),
         "facts": facts,
-        "measured": [{**asdict(each), "median_s": each.median_s} for each in measured],
+        "measured": [each.as_json() for each in measured],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,32 @@
+"""What supervision costs on a real Ray: detecting, replacing, suspecting, draining, polling.
+
+Run it with `python -m benchmarks.supervision`, or `--quick` to see only that it runs. It starts
+clusters of its own on this machine, one after the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import anyio
+
+from benchmarks import crowd, loss, silence
+from benchmarks.embedded import RELAXED, embedded_cluster
+from benchmarks.harness import Measured, report
+
+
+def main(rounds: int) -> None:
+    """Measure and report. Rounds that take very long are fewer."""
+    few = min(rounds, 3)
+    measured: list[Measured] = []
+    with embedded_cluster(nodes=4, gpus=4, **RELAXED):
+        measured += anyio.run(loss.measure, rounds)
+        measured += anyio.run(crowd.measure, few)
+    with embedded_cluster(nodes=2 + few, gpus=silence.GPUS) as nodes:
+        measured += anyio.run(partial(silence.measure, few, nodes))
+    report("Supervision", measured, rounds=rounds, restart_back_off_s=0)
+
+
+if __name__ == "__main__":
+    main(rounds=1 if "--quick" in sys.argv else 7)
