@@ -8,7 +8,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-import ray
+from ray.exceptions import RayActorError
 
 import pool
 from benchmarks.bare import BareGang
@@ -110,7 +110,7 @@ async def _kill_bare(gang: BareGang, index: int) -> tuple[float, float]:
     await gang.actors[index].check_health.remote()
     killed = time.monotonic()
     os.kill(gang.pids[index], signal.SIGKILL)
-    with contextlib.suppress(ray.exceptions.RayActorError):
+    with contextlib.suppress(RayActorError):
         await pending
     detected = time.monotonic()
     gang.remove()

@@ -10,7 +10,7 @@ import contextlib
 import time
 from typing import Any
 
-import ray
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import pool
@@ -71,5 +71,5 @@ async def _pending_call(node_id: str) -> asyncio.Task[None]:
 
 
 async def _death(actor: Any, call: Any) -> None:
-    with contextlib.suppress(ray.exceptions.RayActorError):
+    with contextlib.suppress(RayActorError):
         await call

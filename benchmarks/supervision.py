@@ -6,6 +6,7 @@ clusters of its own on this machine, one after the other.
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
 
@@ -19,6 +20,8 @@ from benchmarks.harness import Measured, report
 def main(rounds: int) -> None:
     """Measure and report. Rounds that take very long are fewer."""
     few = min(rounds, 3)
+    # Members are killed on purpose; the table says what the warnings would.
+    logging.getLogger("pool").setLevel(logging.CRITICAL)
     measured: list[Measured] = []
     with embedded_cluster(nodes=4, gpus=4, **RELAXED):
         measured += anyio.run(loss.measure, rounds)
