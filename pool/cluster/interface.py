@@ -311,6 +311,13 @@ class Cluster(ABC):
     async def release(self, reservation: Reservation) -> None:
         """Remove a placement group, and with it whatever still runs inside. Idempotent."""
 
+    async def warm(self, nodes: Sequence[str]) -> None:  # noqa: B027 - a hint may do nothing
+        """Be told that on each of these nodes an actor without a runtime environment will start.
+
+        A hint, for whoever can get ready for it. By default nothing is done; nothing is promised,
+        nothing raised, and nothing has to be removed.
+        """
+
     @abstractmethod
     def start(self, spec: ActorSpec) -> Actor:
         """Initiate the start of an actor. Its lifeline says if that fails.

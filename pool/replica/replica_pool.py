@@ -416,9 +416,13 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     ) -> ActorSpec:
         if reservation is None:
             raise ReservationFailed(f"{identity.member} has no placement group")
+        hosts = self._revisions[identity.revision].hosts
+        if hosts.runtime_env is None:
+            # The replica will start the hosts; so their processes start beside its own.
+            await self.cluster.warm(reservation.nodes)
         return ActorSpec(
             body=Replica,
-            args=(identity, self._revisions[identity.revision].hosts, reservation),
+            args=(identity, hosts, reservation),
             label="Replica",
             identity=identity,
             reservation=reservation,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -97,3 +98,25 @@ def test_actor_table_has_names_states_and_process_ids_of_the_dead_as_well(world:
         lambda: private.actor_table()[actor_id]["State"] == "DEAD",
         lambda: private.actor_table()[actor_id],
     )
+
+
+def test_prestart_workers_starts_a_process_that_the_next_actor_takes(world: World) -> None:
+    """What lets the processes of hosts start beside their replica's."""
+    cluster = world.cluster.cluster
+    node = cluster.add_node(num_cpus=1, resources={"fresh": 1})
+
+    def workers() -> set[int]:
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        names = {child.pid: " ".join(child.cmdline()) for child in raylet.children()}
+        return {pid for pid, name in names.items() if name.startswith("ray::IDLE")}
+
+    try:
+        before = workers()
+        private.prestart_workers([node.node_id], timeout_s=5)
+        world.eventually(lambda: len(workers()) > len(before), workers)
+        idle = workers()
+        tenant = actor_of(hosts.Tenant, resources={"fresh": 1}).remote()
+        assert ray.get(tenant.pid.remote(), timeout=60) in idle, HERE
+        ray.kill(tenant)
+    finally:
+        cluster.remove_node(node)

@@ -10,6 +10,7 @@ Calls that block on the GCS run in a thread; calls to actors are awaited on the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,6 +56,9 @@ from pool.planning.topology import Node, Topology
 
 UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
+
+WARM_TIMEOUT_S = 0.5
+"""A node answers in milliseconds; a hint is not worth more than half a process start."""
 
 _HEAD = "node:__internal_head__"
 
@@ -107,6 +111,11 @@ class RayCluster(Cluster):
 
     async def release(self, reservation: Reservation) -> None:
         await anyio.to_thread.run_sync(remove_placement_group, reservation.handle)
+
+    async def warm(self, nodes: Sequence[str]) -> None:
+        # What is not had in time, or not at all, is started when it is needed.
+        with contextlib.suppress(Exception):
+            await anyio.to_thread.run_sync(private.prestart_workers, nodes, WARM_TIMEOUT_S)
 
     def start(self, spec: ActorSpec) -> Actor:
         shell = actor_class(spec.label).options(**_actor_options(spec))

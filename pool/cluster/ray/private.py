@@ -6,7 +6,7 @@ each of them on a real Ray, and says which one a new version took away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,3 +114,48 @@ def placement_groups() -> list[GroupRecord]:
             )
         )
     return records
+
+
+PRESTARTED_FOR_S = 30
+"""How long a worker process that was started ahead is kept when nobody takes it."""
+
+
+def prestart_workers(node_ids: Sequence[str], timeout_s: float) -> None:
+    """Let each node start one worker process that the next actor of this job will take.
+
+    Ray starts a process only when a lease asks for one, so that a parent and its children start
+    one after the other. An idle process that ran a task before is not given to an actor.
+
+    Raises:
+        Exception: A node did not take it, or this Ray cannot be asked, as without grpcio.
+    """
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+
+    runtime = ray.get_runtime_context()
+    if runtime.get_runtime_env_string() not in ("", "{}"):
+        return  # Actors inherit the job's; a process without it would be of no use to them.
+    messages: Any = node_manager_pb2
+    services: Any = node_manager_pb2_grpc
+    languages: Any = common_pb2
+    request = messages.PrestartWorkersRequest(
+        language=languages.Language.PYTHON,
+        job_id=bytes.fromhex(runtime.get_job_id()),
+        num_workers=1,
+        keep_alive_duration_secs=PRESTARTED_FOR_S,
+    )
+    records = {record["NodeID"]: record for record in ray.nodes()}
+    channels: list[Any] = []
+    try:
+        asked = []
+        for node_id in node_ids:
+            record = records[node_id]
+            address = f"{record['NodeManagerAddress']}:{record['NodeManagerPort']}"
+            channels.append(init_grpc_channel(address))
+            stub = services.NodeManagerServiceStub(channels[-1])
+            asked.append(stub.PrestartWorkers.future(request, timeout=timeout_s))
+        for answer in asked:
+            answer.result()
+    finally:
+        for channel in channels:
+            channel.close()
