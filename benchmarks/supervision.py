@@ -12,7 +12,7 @@ from functools import partial
 
 import anyio
 
-from benchmarks import crowd, loss, silence
+from benchmarks import crowd, loss, promotion, silence
 from benchmarks.embedded import RELAXED, embedded_cluster
 from benchmarks.harness import Measured, report
 
@@ -25,10 +25,14 @@ def main(rounds: int) -> None:
     measured: list[Measured] = []
     with embedded_cluster(nodes=4, gpus=4, **RELAXED):
         measured += anyio.run(loss.measure, rounds)
+        spares = promotion.unavailable()
+        if not spares:
+            measured += anyio.run(promotion.measure, rounds)
         measured += anyio.run(crowd.measure, few)
     with embedded_cluster(nodes=2 + few, gpus=silence.GPUS) as nodes:
         measured += anyio.run(partial(silence.measure, few, nodes))
-    report("Supervision", measured, rounds=rounds, restart_back_off_s=0)
+    facts = {"loss_to_promoted": f"not available: {spares}"} if spares else {}
+    report("Supervision", measured, rounds=rounds, restart_back_off_s=0, **facts)
 
 
 if __name__ == "__main__":
