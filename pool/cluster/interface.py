@@ -5,8 +5,8 @@ Two implementations keep it: `pool.cluster.ray.RayCluster`, and the simulated cl
 
 The contract:
 
-1. *Start and kill only initiate.* `start` and `kill` return at once. Whether an actor lives is said
-   by its lifeline, and by nothing else: one source of truth.
+1. *Start and kill only initiate.* They wait for nothing that happens. Whether an actor lives is
+   said by its lifeline, and by nothing else: one source of truth.
 2. *A lifeline ends only with the end.* `lifeline` returns when the actor is dead for good, with the
    cause. Between, it may return `News`; then it is asked again. Actors are never restarted by the
    cluster: restarting is the manager's decision, and only so is death known in milliseconds.
@@ -319,8 +319,10 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    def start(self, spec: ActorSpec) -> Actor:
+    async def start(self, spec: ActorSpec) -> Actor:
         """Initiate the start of an actor. Its lifeline says if that fails.
+
+        It waits only for the cluster to take note of it. A cancellation comes after that.
 
         Raises:
             NameTaken: There is a live actor of this identity already.
@@ -353,6 +355,14 @@ class Cluster(ABC):
 
         An actor that is busy, or whose main loop is blocked, still answers. Who is asked hears
         from its owner, which renews its lease.
+        """
+
+    @abstractmethod
+    async def silent_nodes(self, nodes: Sequence[str], actor: Actor) -> list[str]:
+        """Return the nodes that do not answer at all, of those named and the actor's own.
+
+        Whoever is killed on such a node may live on. A machine that refuses a connection does
+        answer: what ran there under the cluster is gone.
         """
 
     @abstractmethod

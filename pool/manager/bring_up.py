@@ -63,7 +63,7 @@ async def bring_up(
         advance(member, State.STARTING, "its reservation is ready")
         spec = await hooks.describe_member(member.identity, member.reservation)
         spec = replace(spec, lease=hooks.lease, detached=hooks.detached)
-        member.actor = hooks.cluster.start(spec)
+        member.actor = await hooks.cluster.start(spec)
     watch(member)
     with anyio.fail_after(start_timeout_s):
         # Who is ready already answers at once, with what it said when it got ready.

@@ -22,6 +22,8 @@ PATIENCE_S = 120.0
 """How long a member with a notice without a deadline may wait for its replacement."""
 REMEMBERED_S = 60.0
 """How long after its deadline a node is still avoided, if nobody withdraws the notice."""
+SILENCE = "silence"
+"""The source's name for what we found out ourselves."""
 MEMBER_SOURCE = "member"
 """The source's name for what members say of themselves, through their lifelines."""
 
@@ -47,6 +49,11 @@ class NoticeBoard:
         now = anyio.current_time()
         self._leaving = {key: until for key, until in self._leaving.items() if until > now}
         return frozenset(node for _, node in self._leaving)
+
+    def avoid(self, nodes: Iterable[str]) -> None:
+        """Put nothing new on nodes that do not answer, until the cluster has had time to say so."""
+        until = anyio.current_time() + REMEMBERED_S
+        self._leaving.update({(SILENCE, node): until for node in nodes})
 
     async def ask_forever(
         self,

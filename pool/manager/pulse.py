@@ -21,6 +21,9 @@ LATE_SHARE = 0.25
 TICK_SHARE = 0.1
 """The metronome's period, as a share of the time-out."""
 
+SILENT = (ReplyKind.TIMEOUT, ReplyKind.UNREACHABLE)
+"""What came back of a question that nobody answered."""
+
 _PROBES = {
     ReplyKind.ANSWER: ProbeKind.OK,
     ReplyKind.ERROR: ProbeKind.ILL,
@@ -86,10 +89,20 @@ class Beat:
         self.is_late = False
         self._has_witness = False
 
-    def hear(self, replies: Sequence[Reply]) -> None:
-        """Take note of all replies together: whether anybody could be reached at all."""
+    def hear(self, replies: Sequence[Reply]) -> bool:
+        """Take note of all replies together.
+
+        Returns:
+            Whether another witness is needed: somebody could not be reached, and nobody answered,
+            so that it may be we who are cut off.
+        """
         answered = (ReplyKind.ANSWER, ReplyKind.ERROR)
         self._has_witness = any(reply.kind in answered for reply in replies)
+        return not self._has_witness and any(reply.kind in SILENT for reply in replies)
+
+    def bear_witness(self) -> None:
+        """Hear that the cluster itself answers us."""
+        self._has_witness = True
 
     def judge(self, member: Incarnation[InfoT], reply: Reply) -> tuple[Verdict, str]:
         """Return the verdict on a member and why, and keep its health record."""
@@ -106,7 +119,7 @@ class Beat:
         kind = _PROBES[reply.kind]
         if kind is ProbeKind.TIMEOUT and self.is_late:
             return ProbeKind.LATE
-        if kind is ProbeKind.UNREACHABLE and not self._has_witness:
+        if reply.kind in SILENT and not self._has_witness:
             # Nobody answered: it may be we who are cut off.
             return ProbeKind.UNAVAILABLE
         return kind

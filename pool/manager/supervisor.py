@@ -30,7 +30,7 @@ from pool.cluster.interface import (
     ReplyKind,
 )
 from pool.cluster.lease import RESPITE_S
-from pool.errors import Fenced, PoolFailed
+from pool.errors import Fenced, PoolFailed, SourceUnavailable
 from pool.manager.bring_up import bring_up, fault_of
 from pool.manager.events import EventKind, EventLog
 from pool.manager.hooks import Hooks
@@ -40,7 +40,7 @@ from pool.manager.member import Incarnation, InfoT, Slot
 from pool.manager.notice_board import MEMBER_SOURCE, NoticeBoard
 from pool.manager.policies import Policies
 from pool.manager.portrait import reason_of
-from pool.manager.pulse import Pulse
+from pool.manager.pulse import SILENT, Pulse
 from pool.manager.restarts import Restarts
 from pool.notices.source import ClusterNoticeSource
 from pool.ownership.owner import Owner
@@ -362,6 +362,8 @@ class Supervisor(Hooks[InfoT]):
 
     async def _bring_up(self, slot: Slot[InfoT], member: Incarnation[InfoT]) -> None:
         def explain(reason: str) -> None:
+            if reason == slot.waits_for:
+                return
             slot.waits_for = reason
             self.emit(EventKind.SLOT_WAITING, slot.index, slot.generation, reason=reason)
             self._tell_changed()
@@ -487,6 +489,8 @@ class Supervisor(Hooks[InfoT]):
 
         A pool that closes does not wait: the lease needs nobody.
         """
+        if not await self._silent_nodes(member):
+            return
         # Itself, and then those below it, whose leases end a little later.
         linger_s = self.lease.lasts_s + self.lease.grace_s + RESPITE_S + self.patience_s
         member.lingers_until = anyio.current_time() + linger_s
@@ -527,6 +531,8 @@ class Supervisor(Hooks[InfoT]):
     # -- health -------------------------------------------------------------------------------
 
     async def _poll_forever(self) -> None:
+        tasks = self._tasks
+        assert tasks is not None
         while True:
             # A draining member is not polled: it may well be too busy with its end.
             polled = [
@@ -544,18 +550,48 @@ class Supervisor(Hooks[InfoT]):
             if fenced is not None:
                 self._lose(Fenced(f"pool {self.name!r}", self.epoch, self.epoch + 1))
                 return
-            beat.hear(replies)
+            if beat.hear(replies) and await self._does_cluster_answer():
+                beat.bear_witness()
             for slot, member, reply in zip(polled, members, replies, strict=True):
                 if slot.incarnation is not member or not member.state.is_up:
                     continue
                 verdict, why = beat.judge(member, reply)
-                if verdict is Verdict.FAILED:
+                if verdict is Verdict.FAILED and reply.kind in SILENT:
+                    tasks.start_soon(self._judge_silent, member, why)
+                elif verdict is Verdict.FAILED:
                     self._note_fault(member, Fault(Cause.UNHEALTHY, why))
                 elif verdict is Verdict.SUSPECT and member.state is State.READY:
                     self._advance(member, State.SUSPECT, why)
                 elif verdict is Verdict.HEALTHY and member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)
             await self._pulse.rest()
+
+    async def _does_cluster_answer(self) -> bool:
+        try:
+            with anyio.fail_after(self.policies.health.timeout_s):
+                await self.cluster.draining()
+        except (SourceUnavailable, TimeoutError):
+            return False
+        return True
+
+    async def _judge_silent(self, member: Incarnation[InfoT], why: str) -> None:
+        """Find out whether a member hangs, or is cut off with its node."""
+        silent = await self._silent_nodes(member)
+        if silent:
+            self._notices.avoid(silent)
+            detail = f"{why}; {', '.join(silent)} does not answer"
+            self._note_fault(member, Fault(Cause.NODE_LOST, detail, cut_off=True))
+        else:
+            self._note_fault(member, Fault(Cause.UNHEALTHY, why))
+
+    async def _silent_nodes(self, member: Incarnation[InfoT]) -> Sequence[str]:
+        assert member.actor is not None
+        try:
+            return await self.cluster.silent_nodes(member.nodes, member.actor)
+        except Exception as error:
+            # Nobody can tell, so that the worst is assumed; it costs a slot for a while.
+            self.emit(EventKind.SOURCE_UNAVAILABLE, source="nodes", reason=repr(error))
+            return member.nodes
 
     def _renew_leases(self) -> None:
         """Let those hear from us that are not polled: who is coming, and who is leaving."""

@@ -159,7 +159,7 @@ async def dismiss(cluster: Cluster, keeper: Actor) -> None:
 async def _start_keeper(cluster: Cluster, terms: Terms) -> Actor:
     topology = await cluster.topology()
     heads = [node.node_id for node in topology.nodes if node.is_head]
-    keeper = cluster.start(
+    keeper = await cluster.start(
         ActorSpec(
             body=Keeper,
             args=(terms.pool, terms.lease, terms.keep_s),

@@ -147,7 +147,7 @@ class SimulatedCluster(Cluster):
             self._check_own(group.identity, "release")
             self._world.drop_group(group, "it was given back")
 
-    def start(self, spec: ActorSpec) -> Actor:
+    async def start(self, spec: ActorSpec) -> Actor:
         if self._is_cut_off:
             return Actor("", spec.identity)
         self._check_own(spec.identity, "start")
@@ -304,6 +304,18 @@ class SimulatedCluster(Cluster):
             Its handle, for `crash`. What it owns, and did not detach, ends with it.
         """
         return self._world.start_driver(main, self._seen_from).handle
+
+    async def silent_nodes(self, nodes: Sequence[str], actor: Actor) -> list[str]:
+        await self._message()
+        places = self._world.room.places
+        record = self._world.find(actor)
+        own = [] if record is None or record.place is None else [record.place.node_id]
+        lost = {a.place.node_id for a in self._world.cut_off.values() if a.place is not None}
+        return [
+            node
+            for node in dict.fromkeys([*nodes, *own])
+            if node in lost or (node in places and places[node].silent)
+        ]
 
     def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
         if not self._is_cut_off:

@@ -36,9 +36,31 @@ def test_a_missing_answer_counts_only_when_we_listened(
         pulse = Pulse(POLICY)
         with pulse.beat() as beat:
             await anyio.sleep(took_s)
+        beat.bear_witness()
         return beat.judge(member(), Reply(kind, detail="seen"))[0]
 
     assert run(main) is verdict
+
+
+@pytest.mark.parametrize("kind", [ReplyKind.TIMEOUT, ReplyKind.UNREACHABLE])
+def test_silence_counts_when_somebody_answers_and_proves_nothing_when_nobody_does(
+    kind: ReplyKind,
+) -> None:
+    """It may be we who are cut off; then another witness is asked for."""
+    silence, answer = Reply(kind), Reply(ReplyKind.ANSWER)
+
+    async def main() -> None:
+        pulse = Pulse(POLICY)
+        with pulse.beat() as beat:
+            pass
+        assert beat.hear([silence, silence])
+        assert beat.judge(member(), silence)[0] is Verdict.UNCHANGED
+        beat.bear_witness()
+        assert beat.judge(member(), silence)[0] is Verdict.SUSPECT
+        assert not beat.hear([silence, answer])
+        assert beat.judge(member(), silence)[0] is Verdict.SUSPECT
+
+    run(main)
 
 
 def test_a_beat_after_a_late_awakening_proves_nothing_and_the_next_does() -> None:
@@ -48,6 +70,7 @@ def test_a_beat_after_a_late_awakening_proves_nothing_and_the_next_does() -> Non
         for late_s in (0.0, 4.0, 0.0, 0.0):
             with pulse.beat() as beat:
                 await anyio.sleep(2)
+            beat.bear_witness()
             verdicts.append(beat.judge(one, Reply(ReplyKind.TIMEOUT))[0])
             # The beat is due, and nobody comes.
             current_loop().stall(late_s + (POLICY.period_s if late_s else 0))
@@ -70,6 +93,7 @@ def test_silence_counts_even_if_waiting_for_it_takes_longer_than_a_period() -> N
         for _ in range(3):
             with pulse.beat() as beat:
                 await anyio.sleep(hasty.timeout_s)
+            beat.bear_witness()
             verdicts.append(beat.judge(one, Reply(ReplyKind.TIMEOUT))[0])
             await pulse.rest()
         return verdicts

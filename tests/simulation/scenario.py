@@ -119,7 +119,7 @@ async def _start_bystander(cluster: SimulatedCluster) -> pool.Actor:
     node = cluster.add_node(SimNode(cpus=1))
     cluster.spare_node(node)
     other = pool.Identity(pool="r", instance="other", slot=0, generation=1, level="bystander")
-    return cluster.start(
+    return await cluster.start(
         pool.ActorSpec(body=Bystander, label="Bystander", identity=other, node_id=node)
     )
 

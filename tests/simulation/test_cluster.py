@@ -75,8 +75,8 @@ class Worker:
 
         self.check_health = ill  # type: ignore[method-assign]
 
-    def found(self) -> pool.Actor:
-        self.child = self.context.cluster.start(spec(identity(7, owner="p/0.1")))
+    async def found(self) -> pool.Actor:
+        self.child = await self.context.cluster.start(spec(identity(7, owner="p/0.1")))
         return self.child
 
 
@@ -140,7 +140,7 @@ async def test_nothing_new_is_placed_on_a_node_that_drains(cluster: SimulatedClu
     assert await cluster.draining() == {"n1": cluster.unix_time() + 100 - anyio.current_time()}
     reservation = await cluster.reserve(await plan(cluster, 8), identity(), 10)
     assert reservation.nodes == ("n2",)
-    actor = cluster.start(spec(identity(), node_id="n1"))
+    actor = await cluster.start(spec(identity(), node_id="n1"))
     death = await cluster.lifeline(actor, 0)
     assert isinstance(death, Death)
     assert death.fault.cause is pool.Cause.NODE_LOST
@@ -150,7 +150,7 @@ async def test_nothing_new_is_placed_on_a_node_that_drains(cluster: SimulatedClu
 
 @on(nodes=1)
 async def test_a_call_reaches_the_body_and_comes_back(cluster: SimulatedCluster) -> None:
-    actor = cluster.start(spec(identity()))
+    actor = await cluster.start(spec(identity()))
     assert await cluster.call(actor, "start") == "n1"
     assert await cluster.call(actor, "sleep", 3, timeout_s=4) == "slept"
     with pytest.raises(KeyError, match="its own"):
@@ -161,7 +161,7 @@ async def test_a_call_reaches_the_body_and_comes_back(cluster: SimulatedCluster)
 
 @on(nodes=1)
 async def test_a_kill_only_initiates_and_the_lifeline_says_when(cluster: SimulatedCluster) -> None:
-    actor = cluster.start(spec(identity()))
+    actor = await cluster.start(spec(identity()))
     await cluster.call(actor, "start")
     call = asyncio.create_task(cluster.call(actor, "sleep", 100))
     await anyio.sleep(1)
@@ -180,7 +180,7 @@ async def test_a_kill_only_initiates_and_the_lifeline_says_when(cluster: Simulat
 
 @on(nodes=1)
 async def test_what_an_actor_started_dies_with_it(cluster: SimulatedCluster) -> None:
-    actor = cluster.start(spec(identity()))
+    actor = await cluster.start(spec(identity()))
     await cluster.call(actor, "start")
     child = await cluster.call(actor, "found")
     await anyio.sleep(5)
@@ -192,7 +192,7 @@ async def test_what_an_actor_started_dies_with_it(cluster: SimulatedCluster) -> 
 
 @on(nodes=1)
 async def test_a_poll_tells_answer_error_and_silence_apart(cluster: SimulatedCluster) -> None:
-    actors = [cluster.start(spec(identity(slot))) for slot in range(3)]
+    actors = [await cluster.start(spec(identity(slot))) for slot in range(3)]
     for actor in actors:
         await cluster.call(actor, "start")
     await cluster.call(actors[1], "sicken")
@@ -211,7 +211,7 @@ async def test_a_poll_tells_answer_error_and_silence_apart(cluster: SimulatedClu
 async def test_a_silent_node_is_given_up_late_and_a_short_silence_is_survived(
     cluster: SimulatedCluster,
 ) -> None:
-    actor = cluster.start(spec(identity(), node_id="n1"))
+    actor = await cluster.start(spec(identity(), node_id="n1"))
     await cluster.call(actor, "start")
     cluster.silence_node("n1", for_s=5)
     assert (await cluster.poll([actor], 2))[0].kind is ReplyKind.TIMEOUT
@@ -232,7 +232,7 @@ async def test_messages_do_not_overtake_each_other(cluster: SimulatedCluster) ->
             seen.append(number)
 
     seen: list[int] = []
-    actor = cluster.start(pool.ActorSpec(body=Diary, label="Diary", identity=identity()))
+    actor = await cluster.start(pool.ActorSpec(body=Diary, label="Diary", identity=identity()))
     await asyncio.gather(*(cluster.call(actor, "write", n, seen) for n in range(50)))
     assert seen == list(range(50))
 

@@ -135,7 +135,7 @@ def takes_silence_for_illness(patch: pytest.MonkeyPatch) -> None:
 
     def mutant(self: pulse.Beat, member: Incarnation[Any], reply: Reply) -> tuple[Verdict, str]:
         if reply.kind is ReplyKind.UNAVAILABLE:
-            reply = Reply(ReplyKind.TIMEOUT)
+            reply = Reply(ReplyKind.ERROR)
         return judge(self, member, reply)
 
     patch.setattr(pulse.Beat, "judge", mutant)

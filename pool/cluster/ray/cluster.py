@@ -39,7 +39,7 @@ from pool.cluster.interface import (
     ReplyKind,
     Reservation,
 )
-from pool.cluster.ray import inventory, private
+from pool.cluster.ray import inventory, private, reach
 from pool.cluster.ray.deaths import death_of, error_of, first_line
 from pool.cluster.ray.shell import actor_class
 from pool.errors import (
@@ -57,6 +57,7 @@ from pool.planning.topology import Node, Topology
 UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
 
+REACH_TIMEOUT_S = 5.0
 WARM_TIMEOUT_S = 0.5
 """A node answers in milliseconds; a hint is not worth more than half a process start."""
 
@@ -110,20 +111,19 @@ class RayCluster(Cluster):
         return Reservation(group.id.hex(), nodes, plan.bundles, group)
 
     async def release(self, reservation: Reservation) -> None:
-        await anyio.to_thread.run_sync(remove_placement_group, reservation.handle)
+        # Whoever gives up waiting leaves the thread to it: it goes on when the GCS is back.
+        await anyio.to_thread.run_sync(
+            remove_placement_group, reservation.handle, abandon_on_cancel=True
+        )
 
     async def warm(self, nodes: Sequence[str]) -> None:
         # What is not had in time, or not at all, is started when it is needed.
         with contextlib.suppress(Exception):
             await anyio.to_thread.run_sync(private.prestart_workers, nodes, WARM_TIMEOUT_S)
 
-    def start(self, spec: ActorSpec) -> Actor:
-        shell = actor_class(spec.label).options(**_actor_options(spec))
-        try:
-            handle = shell.remote(spec, RayCluster)
-        except exceptions.ActorAlreadyExistsError:
-            raise NameTaken(f"there is an actor {spec.identity} already") from None
-        return Actor(handle._actor_id.hex(), spec.identity, handle)
+    async def start(self, spec: ActorSpec) -> Actor:
+        # NB: in a thread, for Ray asks its GCS whether the name is free, and waits for an answer.
+        return await anyio.to_thread.run_sync(_start, spec)
 
     def kill(self, actor: Actor) -> None:
         ray.kill(actor.handle, no_restart=True)
@@ -173,6 +173,10 @@ class RayCluster(Cluster):
             for future in futures:
                 future.cancel()
 
+    async def silent_nodes(self, nodes: Sequence[str], actor: Actor) -> list[str]:
+        with anyio.fail_after(REACH_TIMEOUT_S):
+            return await reach.silent_nodes(nodes, actor)
+
     def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
         for actor in actors:
             actor.handle.renew.remote(lease)
@@ -201,6 +205,15 @@ class RayCluster(Cluster):
 
     def unix_time(self) -> float:
         return time.time()
+
+
+def _start(spec: ActorSpec) -> Actor:
+    shell = actor_class(spec.label).options(**_actor_options(spec))
+    try:
+        handle = shell.remote(spec, RayCluster)
+    except exceptions.ActorAlreadyExistsError:
+        raise NameTaken(f"there is an actor {spec.identity} already") from None
+    return Actor(handle._actor_id.hex(), spec.identity, handle)
 
 
 def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
