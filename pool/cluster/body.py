@@ -87,6 +87,12 @@ class Bulletin:
         if self._news.fault is None:
             self._tell(replace(self._news, fault=fault))
 
+    def tell(self, trouble: str, info: Any = None) -> None:
+        """Say whether the body takes work now, and what it tells of itself from now on."""
+        info = self._news.info if info is None else info
+        if (trouble, info) != (self._news.trouble, self._news.info):
+            self._tell(replace(self._news, trouble=trouble, info=info))
+
     async def after(self, seen: int) -> News:
         """Wait for news beyond version `seen`, and return it."""
         while self._news.version <= seen:

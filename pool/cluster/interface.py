@@ -213,11 +213,15 @@ class News:
         version: Rises with each change; asking with it waits for the next.
         notices: Every notice that concerns the member now; empty when all were withdrawn.
         fault: Why the member is lost, although its actor still lives.
+        trouble: Why the member takes no work for now, in words; empty when it does.
+        info: What the member tells of itself, where that is other than when it started.
     """
 
     version: int = 0
     notices: tuple[Notice, ...] = ()
     fault: Fault | None = None
+    trouble: str = ""
+    info: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Incarnation(Generic[InfoT]):
     health: HealthRecord = field(default_factory=HealthRecord)
     ready_since: float = math.inf
     fault: Fault | None = None
+    trouble: str = ""
     notices: dict[str, tuple[Warned, ...]] = field(default_factory=dict)
     in_flight: int = 0
     bring_up: anyio.CancelScope = field(default_factory=anyio.CancelScope)

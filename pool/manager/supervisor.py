@@ -407,6 +407,17 @@ class Supervisor(Hooks[InfoT]):
                 self._notices.take(member, MEMBER_SOURCE, news.notices)
             if news.fault is not None:
                 self._note_fault(member, news.fault)
+            self._note_trouble(member, news)
+
+    def _note_trouble(self, member: Incarnation[InfoT], news: News) -> None:
+        """Take note that a member takes no work for now, or that it does again."""
+        if news.info is not None and member.info is not None:
+            member.info = news.info
+        had_trouble, member.trouble = member.trouble, news.trouble
+        if news.trouble and member.state is State.READY:
+            self._advance(member, State.SUSPECT, news.trouble)
+        elif had_trouble and not news.trouble and member.state is State.SUSPECT:
+            self._advance(member, State.READY, "it takes work again")
 
     def _start_afresh(self) -> None:
         """Forget that the pool gave up, and the failures that made it do so."""
@@ -562,7 +573,9 @@ class Supervisor(Hooks[InfoT]):
                     self._note_fault(member, Fault(Cause.UNHEALTHY, why))
                 elif verdict is Verdict.SUSPECT and member.state is State.READY:
                     self._advance(member, State.SUSPECT, why)
-                elif verdict is Verdict.HEALTHY and member.state is State.SUSPECT:
+                elif verdict is not Verdict.HEALTHY or member.trouble:
+                    continue
+                elif member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)
             await self._pulse.rest()
 

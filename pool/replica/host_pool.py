@@ -1,8 +1,9 @@
 """`HostPool`: the same manager, one level down, over the node hosts of one replica.
 
-Its slots are the bundles of the replica's placement group, so it reserves nothing. A gang stands
-and falls together: the first failure of a host is the failure of this pool, and the level above
-decides. Notices are not answered here but told upwards, for one host's notice concerns the gang.
+Its slots are the bundles of the replica's placement group, so it reserves nothing. By default a
+gang stands and falls together: the first failure of a host is the failure of this pool, and the
+level above decides. Notices are not answered here but told upwards, for one host's notice concerns
+the gang.
 """
 
 from __future__ import annotations
@@ -32,10 +33,24 @@ from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.notices.source import NodeNoticeSource
 from pool.planning.notice import Notice
-from pool.planning.restart import RestartPolicy
+from pool.planning.restart import Cause, RestartPolicy
 
 GANG = RestartPolicy(intensity=0, budgets=dict.fromkeys(RestartPolicy().budgets, 0))
 """No host is started again by itself: the whole gang is replaced."""
+NODE_CAUSES = (Cause.NODE_LOST, Cause.PREEMPTION, Cause.MAINTENANCE)
+
+
+def gang_policy(hosts: RestartPolicy | None) -> RestartPolicy:
+    """Return the restart policy of a gang's hosts.
+
+    Args:
+        hosts: Within which limits a host that died is started again on its node; None replaces
+            the whole gang.
+    """
+    if hosts is None:
+        return GANG
+    # A gang that lost a node needs another placement group.
+    return replace(hosts, budgets={**hosts.budgets, **dict.fromkeys(NODE_CAUSES, 0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +63,8 @@ class HostPlan:
         holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
             worker; otherwise it holds nothing and is pinned to the bundle's node.
         notices: Sources to ask on each node.
-        policies: How hosts are polled and drained, and how long they may take to start.
+        policies: How hosts are polled, restarted and drained, and how long they may take to
+            start.
         runtime_env: Ray's runtime environment of the hosts.
     """
 
@@ -91,7 +107,7 @@ class HostPool(ResourcePoolManager[HostInfo]):
             f"{identity.pool}/{identity.slot}.{identity.generation}",
             cluster=cluster,
             instance=identity.instance,
-            policies=replace(plan.policies, restart=GANG, surge=0, spares=0),
+            policies=replace(plan.policies, surge=0, spares=0),
         )
         self._host_plan = plan
         self._reservation = reservation

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -40,6 +41,7 @@ class Replica:
         self._hosts: HostPool | None = None
         self._running: asyncio.Task[None] | None = None
         self._close = asyncio.Event()
+        self._info: ReplicaInfo | None = None
         self._stale: tuple[float, float] | None = None
 
     async def start(self, context: Context) -> ReplicaInfo:
@@ -66,6 +68,7 @@ class Replica:
             ) as hosts:
                 self._hosts = hosts
                 await self._bring_up(hosts, context, ready)
+                hosts.on_change(functools.partial(self._tell_change, hosts, context))
                 await self._close.wait()
         except BaseException as error:
             if not ready.done():
@@ -81,12 +84,27 @@ class Replica:
             await hosts.scale(count, timeout_s=None)
         infos = [member.info for member in hosts.members(serving=True) if member.info is not None]
         if len(infos) == count:
-            ready.set_result(ReplicaInfo(tuple(infos), context.node_id))
+            self._info = ReplicaInfo(tuple(infos), context.node_id)
+            ready.set_result(self._info)
         else:
             failure = hosts.failures[0]
             ready.set_exception(
                 StartFailed(self._identity.member, failure.cause, _told(failure), failure.delay_s)
             )
+
+    def _tell_change(self, hosts: HostPool, context: Context) -> None:
+        """Say when a host is missing, and who they are when they are whole again."""
+        serving = hosts.members(serving=True)
+        infos = tuple(member.info for member in serving if member.info is not None)
+        if len(infos) < len(self._reservation.nodes):
+            there = {info.index for info in infos}
+            missing = [i for i in range(len(self._reservation.nodes)) if i not in there]
+            self._bulletin.tell(f"host {', '.join(map(str, missing))} is not ready")
+        elif (info := ReplicaInfo(infos, context.node_id)) != self._info:
+            self._info = info
+            self._bulletin.tell("", info)
+        else:
+            self._bulletin.tell("")
 
     def _fail(self, host: int, fault: Fault) -> None:
         self._bulletin.fail(replace(fault, detail=f"host {host}: {fault.detail}"))

@@ -31,7 +31,7 @@ from pool.planning.rolling import RollPolicy
 from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
 from pool.planning.topology import Topology
 from pool.rendezvous import Rendezvous
-from pool.replica.host_pool import HostPlan
+from pool.replica.host_pool import HostPlan, gang_policy
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 
@@ -80,6 +80,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         cluster: The world to work in; by default the Ray cluster this process is connected to.
         health: How replicas, and their hosts, are polled, and when one counts as failed.
         restart: How often, and how soon, a failed replica is started again.
+        host_restart: Within which limits a host that died is started again by itself, on its node,
+            while the rest of its replica waits. By default the whole replica is replaced.
+            Levels multiply: see `pool.planning.restart.worst_case_restarts`.
         drain: How long a replica may take to leave.
         surge: How many replicas more than desired may live while replacements come first; 0 saves
             the devices, and a replica that gets a notice leaves before its successor starts.
@@ -113,6 +116,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         cluster: Cluster | None = None,
         health: HealthPolicy | None = None,
         restart: RestartPolicy | None = None,
+        host_restart: RestartPolicy | None = None,
         drain: DrainPolicy | None = None,
         surge: int = 1,
         spares: int = 0,
@@ -147,7 +151,11 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             host_args=host_args,
             holds_devices=hosts_hold_devices,
             notices=node_sources,
-            policies=replace(policies, start_timeout_s=child_budget(start_timeout_s)),
+            policies=replace(
+                policies,
+                restart=gang_policy(host_restart),
+                start_timeout_s=child_budget(start_timeout_s),
+            ),
             runtime_env=runtime_env,
         )
         first = Revision(shape, hosts)
@@ -180,6 +188,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             cluster_grows=self._grows,
             health=policies.health,
             restart=policies.restart,
+            host_restart=present.hosts.policies.restart,
             drain=policies.drain,
             surge=policies.surge,
             spares=policies.spares,

@@ -373,3 +373,35 @@ async def test_a_roll_to_what_can_never_be_had_changes_nothing(
     with pytest.raises(pool.InfeasibleError):
         await replicas.change(shape=pool.ReplicaShape(devices=800))
     assert replicas.is_settled
+
+
+@pool_of(2, nodes=4, host_restart=pool.RestartPolicy(intensity=2, delay_s=1))
+async def test_only_the_host_that_died_is_started_again_where_that_is_asked_for(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    """The replica takes no work meanwhile, and then has the new host in its info."""
+    before = hosts_of(replicas[1])
+    cluster.crash(before[0].actor)
+    while replicas[1].state is pool.State.READY:
+        await replicas.changed()
+    assert replicas[1].state is pool.State.SUSPECT
+    await settle(replicas, 30)
+    after = hosts_of(replicas[1])
+    assert ids(replicas) == ["r/0.1", "r/1.1"]
+    assert after[0].actor.id != before[0].actor.id
+    assert after[1] == before[1]
+    assert not replicas.failures
+
+
+@pool_of(2, nodes=6, host_restart=pool.RestartPolicy(intensity=2, delay_s=1))
+async def test_beyond_its_limits_the_gang_is_replaced_and_at_once_when_its_node_is_lost(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    """INV-6."""
+    for _ in range(3):
+        cluster.crash(hosts_of(replicas[1])[1].actor)
+        await settle(replicas, 60)
+    assert ids(replicas) == ["r/0.1", "r/1.2"]
+    cluster.lose_node(replicas[0].nodes[1])
+    await settle(replicas, 60)
+    assert ids(replicas) == ["r/0.2", "r/1.2"]
