@@ -26,6 +26,7 @@ class EventKind(StrEnum):
     POOL_ROLLED = "pool_rolled"
     POOL_FAILED = "pool_failed"
     GANG_FAILED = "gang_failed"
+    POOL_HURRIED = "pool_hurried"
     POOL_CLOSED = "pool_closed"
     POOL_DETACHED = "pool_detached"
     POOL_ATTACHED = "pool_attached"
@@ -54,6 +55,7 @@ _LEVELS = {
     EventKind.MEMBER_FAULT: "warning",
     EventKind.MEMBER_NOTICE: "warning",
     EventKind.MEMBER_CUT_OFF: "warning",
+    EventKind.POOL_HURRIED: "warning",
     EventKind.SLOT_WAITING: "warning",
     EventKind.SOURCE_UNAVAILABLE: "warning",
 }

@@ -2,17 +2,20 @@
 
 stop admitting → wait for work in flight → `shutdown()` hook → kill → death confirmed → group
 removed. Each rung is tried whether or not the one before it succeeded; what went wrong is said in
-the report and nowhere swallowed. A cancelled rung is a skipped rung: the ways that lead to
-"nothing is left" are shielded (INV-4).
+the report and nowhere swallowed. The rungs that lead to "nothing is left" are shielded (INV-4); the
+gentle ones before them can be cut short, by whoever is in a hurry.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
+from pool.cluster.interface import Death, News
 from pool.errors import MemberLost
 from pool.manager.hooks import Hooks
 from pool.manager.member import Incarnation, InfoT
@@ -41,7 +44,7 @@ class MemberReport:
     troubles: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Descent:
     """Keep the time of one member's way down, and what went wrong on it."""
 
@@ -50,6 +53,9 @@ class Descent:
     began: float
     rung: str = "gone"
     troubles: list[str] = field(default_factory=list)
+    first: Rung = Rung.WORK
+    _at: Rung = field(default=Rung.WORK, init=False)
+    _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope, init=False)
 
     @classmethod
     def begin(cls, reason: str, policy: DrainPolicy, deadline: float | None) -> Descent:
@@ -64,7 +70,29 @@ class Descent:
 
     def left_s(self, rung: Rung) -> float:
         """Return how many seconds a rung may take, from now."""
+        if rung < self.first:
+            return 0.0
         return self.ladder.left_s(rung, anyio.current_time() - self.began)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether no gentle rung is left to it."""
+        return self.first >= Rung.KILL
+
+    def skip_to(self, rung: Rung) -> None:
+        """Leave out the rungs before this one, and cut short the one of them that runs now."""
+        self.first = max(self.first, rung)
+        if self._at < self.first:
+            self._scope.cancel()
+
+    @contextmanager
+    def gently(self, rung: Rung, what: str) -> Iterator[None]:
+        """Run a rung that may be cut short; if it was, say so."""
+        self._at = rung
+        with anyio.CancelScope() as self._scope:
+            yield
+        if self._scope.cancelled_caught:
+            self.troubles.append(f"{what} was cut short")
 
 
 async def let_work_end(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
@@ -76,7 +104,7 @@ async def let_work_end(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Des
     if not budget_s or member.actor is None:
         return
     try:
-        with anyio.fail_after(budget_s):
+        with way.gently(Rung.WORK, "the wait for work in flight"), anyio.fail_after(budget_s):
             await member.until_idle()
             await hooks.drain_member(member.actor, child_budget(budget_s))
     except MemberLost:
@@ -90,7 +118,8 @@ async def let_work_end(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Des
 async def put_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> MemberReport:
     """End the member and remove its reservation, whatever it takes.
 
-    Shielded from cancellation; it ends by itself within the ladder's time.
+    Shielded from cancellation; it ends by itself within the ladder's time. An event loop that is
+    torn down under it, as by a second Ctrl-C, makes it go to the kill rung at once.
 
     Args:
         hooks: The manager's steps.
@@ -98,14 +127,14 @@ async def put_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent
         way: The deadline and the troubles so far.
     """
     with anyio.CancelScope(shield=True):
-        member.bring_up.cancel()
-        await member.brought_up.wait()
-        if member.actor is not None:
-            if not member.dead.is_set():
-                way.rung = "kill"
-            await _shut_down(hooks, member, way)
-            await _kill(hooks, member, way)
-        await _release(hooks, member, way)
+        try:
+            await _descend(hooks, member, way)
+        except anyio.get_cancelled_exc_class():
+            # NB: a shield holds off anyio's cancellations, not those of asyncio itself. A loop that
+            # is torn down cancels each task once that way, and then runs it to its end.
+            way.skip_to(Rung.KILL)
+            way.troubles.append("it was cancelled from outside, and cut short")
+            await _descend(hooks, member, way)
     return MemberReport(
         member=member.identity.member,
         slot=member.identity.slot,
@@ -116,6 +145,18 @@ async def put_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent
     )
 
 
+async def _descend(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
+    member.bring_up.cancel()
+    with anyio.move_on_after(LEAST_KILL_S if way.is_hurried else math.inf):
+        await member.brought_up.wait()
+    if member.actor is not None:
+        if not member.dead.is_set():
+            way.rung = "kill"
+        await _shut_down(hooks, member, way)
+        await _kill(hooks, member, way)
+    await _release(hooks, member, way)
+
+
 async def _shut_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
     """Run the hook, if there is somebody to run it and time for it."""
     budget_s = max(way.left_s(Rung.HOOK), way.left_s(Rung.TERM))
@@ -123,10 +164,10 @@ async def _shut_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Desce
         return
     assert member.actor is not None
     try:
-        with anyio.fail_after(budget_s):
+        with way.gently(Rung.HOOK, "its shutdown hook"), anyio.fail_after(budget_s):
             troubles = await hooks.shutdown_member(member.actor, child_budget(budget_s))
-        way.troubles.extend(troubles)
-        way.rung = "kill" if troubles else "hook"
+            way.troubles.extend(troubles)
+            way.rung = "kill" if troubles else "hook"
     except MemberLost as error:
         way.troubles.append(f"it died in its shutdown hook: {error.detail}")
     except TimeoutError:
@@ -144,10 +185,24 @@ async def _kill(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -
     # NB: not the time that other rungs left over. A node that fell silent never confirms.
     limit_s = max(min(way.left_s(Rung.KILL), way.ladder.kill_s), LEAST_KILL_S)
     with anyio.move_on_after(limit_s) as scope:
-        await member.dead.wait()
+        async with anyio.create_task_group() as tasks:
+            if way.is_hurried and not member.dead.is_set():
+                # The task that holds the lifeline may have been torn down with its loop.
+                tasks.start_soon(_listen, hooks, member)
+            await member.dead.wait()
+            tasks.cancel_scope.cancel()
     if scope.cancelled_caught:
         member.cut_off = True
         way.troubles.append(f"its death was not confirmed within {limit_s:.1f} s")
+
+
+async def _listen(hooks: Hooks[InfoT], member: Incarnation[InfoT]) -> None:
+    """Hear of the member's death, if nobody else does."""
+    assert member.actor is not None
+    told: News | Death = News()
+    while isinstance(told, News):
+        told = await hooks.cluster.lifeline(member.actor, told.version)
+    member.dead.set()
 
 
 async def _release(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:

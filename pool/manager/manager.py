@@ -13,6 +13,7 @@ import functools
 import math
 import re
 import secrets
+import weakref
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -24,8 +25,9 @@ from anyio.abc import TaskGroup
 from pool.cluster.interface import Actor, Cluster
 from pool.errors import ConfigError, PoolClosed, PoolFailed, SizeUnreachable
 from pool.manager.events import Event, EventKind
+from pool.manager.haste import join
 from pool.manager.inheritance import Estate, slot_records, take_stock
-from pool.manager.ladder import MemberReport, put_down
+from pool.manager.ladder import Descent, MemberReport, put_down
 from pool.manager.member import InfoT, Member, Slot, by_rank
 from pool.manager.policies import Policies
 from pool.manager.portrait import slot_snapshot
@@ -36,6 +38,7 @@ from pool.notices.source import ClusterNoticeSource
 from pool.ownership.keeper import Holding
 from pool.ownership.owner import Owner, Terms, take_over
 from pool.ownership.record import Record
+from pool.planning.drain import Rung
 from pool.planning.plan import Role
 from pool.planning.restart import Failure
 from pool.planning.rolling import RollPolicy
@@ -104,6 +107,9 @@ class ResourcePoolManager(Supervisor[InfoT]):
         self._heritage: tuple[Actor, Holding] | None = None
         self._frozen: tuple[int, bytes, bytes] | None = None
         self._let_go = False
+        self._first_rung = Rung.WORK
+        self._ways: weakref.WeakSet[Descent] = weakref.WeakSet()
+        self._leave_haste: Callable[[], None] = lambda: None
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -120,6 +126,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
             await self._outer.start(self._run, self._sources, estate)
         how = EventKind.POOL_OPENED if estate is None else EventKind.POOL_ATTACHED
         self.emit(how, instance=self.instance, epoch=self.epoch)
+        self._leave_haste = join(lambda run_hooks: self.hurry(run_hooks=run_hooks))
         return self
 
     async def _become_owner(self) -> Estate[InfoT] | None:
@@ -232,8 +239,9 @@ class ResourcePoolManager(Supervisor[InfoT]):
         try:
             # Work in flight is waited for only when the block ended well.
             if not self._let_go and self._fenced is None:
-                await self._close(hurry=error is not None)
+                await self._close(at_work=error is None)
         finally:
+            self._leave_haste()
             self._stop.cancel()
             if not is_cancelled:
                 kind = error = traceback = None
@@ -244,25 +252,79 @@ class ResourcePoolManager(Supervisor[InfoT]):
                     await self._owner.dismiss_keeper()
         return handled and is_cancelled
 
-    async def _close(self, *, hurry: bool) -> None:
-        """Drain every member; shielded, so that a cancellation cannot leave anything (INV-4)."""
-        if hurry or self._close_limit_s < math.inf:
+    async def _close(self, *, at_work: bool) -> None:
+        """Drain every member; shielded, so that a cancellation cannot leave anything (INV-4).
+
+        Args:
+            at_work: Whether to wait for work in flight.
+        """
+        if not at_work:
+            self.hurry(run_hooks=True)
+        if not at_work or self._close_limit_s < math.inf:
             self._drain_policy = replace(self._drain_policy, work_share=0)
         limit_s = min(self._drain_policy.timeout_s, self._close_limit_s)
         self._closing_by = anyio.current_time() + limit_s
         self._set_desired(0, "the pool closes")
         with anyio.CancelScope(shield=True):
-            if self._tasks is not None:
-                with anyio.move_on_after(limit_s + CLOSE_MARGIN_S):
-                    await self._until(lambda: not self._slots)
-            # Only a bug, or a cluster that does not answer, leaves any to be put down here.
-            async with anyio.create_task_group() as tasks:
-                for member in self._incarnations():
-                    way = self._descent("the pool closes")
-                    tasks.start_soon(put_down, self, member, way)
-            for left in await self.find_leftovers():
-                self.emit(EventKind.LEFTOVER, what=left)
-        self.emit(EventKind.POOL_CLOSED)
+            try:
+                await self._wait_empty(limit_s + CLOSE_MARGIN_S)
+            finally:
+                # Only a bug, a cluster that does not answer, or an event loop that was torn down
+                # leaves any to be put down here; nobody hears their lifelines any more.
+                if left_behind := self._incarnations():
+                    self.hurry()
+                async with anyio.create_task_group() as tasks:
+                    for member in left_behind:
+                        way = self._descent("the pool closes")
+                        tasks.start_soon(put_down, self, member, way)
+                for left in await self.find_leftovers():
+                    self.emit(EventKind.LEFTOVER, what=left)
+                self.emit(EventKind.POOL_CLOSED)
+
+    async def _wait_empty(self, timeout_s: float) -> None:
+        """Wait until no slot is left; whatever breaks the wait shortens the ladder, and is raised.
+
+        NB: no shield holds off the `cancel()` of an asyncio task, nor the KeyboardInterrupt of a
+        second Ctrl-C, after which the loop, and with it the pool's own tasks, is torn down.
+        """
+        broken: BaseException | None = None
+        until = anyio.current_time() + timeout_s
+        while self._slots and self._tasks is not None and anyio.current_time() < until:
+            try:
+                with anyio.move_on_after(until - anyio.current_time()):
+                    await self._until(lambda: not self._slots or self._tasks is None)
+            except BaseException as error:
+                broken = error
+                is_first = self._first_rung is Rung.WORK
+                self.hurry(run_hooks=is_first and not isinstance(error, KeyboardInterrupt))
+        if broken is not None:
+            raise broken
+
+    def hurry(self, *, run_hooks: bool = False) -> None:
+        """Go straight to the kill rung: nobody who leaves is waited for any more.
+
+        The wait for work in flight and the `shutdown()` hook of every member that is leaving are
+        cut short, and left out for those that leave from now on: when the pool closes, is scaled
+        down, or replaces somebody. Members are killed and their groups removed, as ever (INV-4).
+        It holds until the pool is scaled to more than nothing again.
+
+        Call it on the pool's own event loop; from elsewhere, by `loop.call_soon_threadsafe`.
+
+        Args:
+            run_hooks: Whether to stop at the hooks: only the work in flight is not waited for.
+        """
+        rung = Rung.HOOK if run_hooks else Rung.KILL
+        if rung is Rung.KILL and self._first_rung < rung and self._slots:
+            self.emit(EventKind.POOL_HURRIED)
+        self._first_rung = max(self._first_rung, rung)
+        for way in list(self._ways):
+            way.skip_to(self._first_rung)
+
+    def _descent(self, reason: str, deadline: float | None = None) -> Descent:
+        way = super()._descent(reason, deadline)
+        way.skip_to(self._first_rung)
+        self._ways.add(way)
+        return way
 
     async def find_leftovers(self) -> list[str]:
         """Ask the cluster until nothing of this pool is left there, or the patience ends.
@@ -318,6 +380,8 @@ class ResourcePoolManager(Supervisor[InfoT]):
         before = self._goal.desired
         sizes = await self.check_size(sizes)
         target = sizes[-1]
+        if target:
+            self._first_rung = Rung.WORK
         ticket = self._scaling = object()
         self._start_afresh()
         self._set_desired(target, f"scale({size})")

@@ -7,10 +7,11 @@ from typing import Any
 
 import anyio
 
-from pool.cluster.interface import Actor, ActorSpec, Identity, Lease, Reservation
+from pool.cluster.interface import Actor, ActorSpec, Death, Fault, Identity, Lease, Reservation
 from pool.manager.hooks import Hooks
 from pool.manager.member import Incarnation, Slot
 from pool.planning.lifecycle import Lifecycle, State
+from pool.planning.restart import Cause
 
 IDENTITY = Identity(pool="p", instance="abc", slot=0, generation=1)
 
@@ -38,6 +39,12 @@ class Told(Hooks[str]):
         self.steps: list[tuple[str, float]] = []
         self.budgets: dict[str, float] = {}
         self.troubles: Sequence[str] = ()
+        self.cluster: Any = self
+
+    async def lifeline(self, actor: Actor, seen: int) -> Death:
+        """Be the cluster's, for who has to ask anew."""
+        self.steps.append(("lifeline", anyio.current_time()))
+        return Death(Fault(Cause.CRASH, "killed"))
 
     @property
     def lease(self) -> Lease:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from pool.errors import MemberLost
 from pool.manager.ladder import Descent, MemberReport, let_work_end, put_down
 from pool.manager.member import Incarnation
-from pool.planning.drain import DrainPolicy
+from pool.planning.drain import DrainPolicy, Rung
 from pool.planning.restart import Cause
 from pool.testing import run
 from tests.manager.members import Told, member
@@ -153,6 +154,54 @@ def test_a_cancellation_cannot_stop_the_way_down() -> None:
         return steps(hooks)
 
     assert run(main) == ["hook", "kill", "release"]
+
+
+@pytest.mark.parametrize(
+    ("rung", "ran", "cut"),
+    [
+        (Rung.HOOK, ["drain", "hook", "kill", "release"], "the wait for work in flight"),
+        (Rung.KILL, ["drain", "kill", "release"], "the wait for work in flight"),
+    ],
+)
+def test_rungs_can_be_skipped_while_the_first_of_them_runs(
+    rung: Rung, ran: list[str], cut: str
+) -> None:
+    async def main() -> None:
+        one = member()
+        hooks = Told(one, drain=1e6)
+        way = Descent.begin("a test", POLICY, None)
+
+        async def skip() -> None:
+            await anyio.sleep(1)
+            way.skip_to(rung)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(skip)
+            await let_work_end(hooks, one, way)
+            report = await put_down(hooks, one, way)
+        assert steps(hooks) == ran
+        assert report.troubles == (f"{cut} was cut short",)
+        assert report.took_s == 1
+
+    run(main)
+
+
+def test_a_cancellation_by_asyncio_leads_to_the_kill_rung_and_death_is_heard_all_the_same() -> None:
+    """INV-4: a loop that is torn down has ended the task that held the lifeline."""
+
+    async def main() -> None:
+        one = member()
+        hooks = Told(one, hook=1e6, death=1)
+        way = Descent.begin("a test", POLICY, None)
+        task = asyncio.create_task(put_down(hooks, one, way))
+        await anyio.sleep(1)
+        task.cancel()
+        report = await task
+        assert steps(hooks) == ["hook", "kill", "lifeline", "release"]
+        assert (report.rung, report.took_s) == ("kill", 1)
+        assert report.troubles == ("it was cancelled from outside, and cut short",)
+
+    run(main)
 
 
 def test_a_bring_up_that_still_runs_is_ended_first() -> None:
