@@ -65,6 +65,8 @@ from pool.planning.topology import NodeSelector as NodeSelector
 from pool.planning.topology import Topology as Topology
 from pool.replica.host_pool import HostPool as HostPool
 from pool.replica.replica_pool import ReplicaPool as ReplicaPool
+from pool.signals import Stop as Stop
+from pool.signals import stop_on as stop_on
 
 __all__ = [
     "Actor",
@@ -124,6 +126,7 @@ __all__ = [
     "SourceUnavailable",
     "StartFailed",
     "State",
+    "Stop",
     "Temporary",
     "Topology",
     "attach",
@@ -132,4 +135,5 @@ __all__ = [
     "notices",
     "reap",
     "rendezvous",
+    "stop_on",
 ]

@@ -1,15 +1,16 @@
 """The same pool, from a script without asyncio.
 
 The pool lives on an event loop in a thread of its own; each call here is handed over to it and
-waited for. Ctrl-C interrupts the wait, and leaving the `with` block drains the pool as ever.
+waited for. Ctrl-C interrupts the wait and cancels the call, and leaving the `with` block drains the
+pool as ever. A second Ctrl-C, while that goes on, hurries it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -17,14 +18,18 @@ from pool.dispatch.map import Errors
 from pool.errors import PoolClosed, PoolFailed
 from pool.host.info import ReplicaInfo
 from pool.manager.events import Event
+from pool.manager.haste import announce
 from pool.manager.ladder import MemberReport
 from pool.manager.member import Member
 from pool.manager.results import ScaleResult
 from pool.manager.snapshot import PoolSnapshot
 from pool.rendezvous import Rendezvous
 from pool.replica.replica_pool import ReplicaPool as AsyncReplicaPool
+from pool.signals import stop_script_on as stop_on
 
-__all__ = ["ReplicaPool"]
+__all__ = ["ReplicaPool", "stop_on"]
+
+T = TypeVar("T")
 
 
 class ReplicaPool:
@@ -46,10 +51,12 @@ class ReplicaPool:
         self._pool: AsyncReplicaPool | None = None
 
     def __enter__(self) -> Self:
+        announce()  # On the main thread, where a block that catches signals can act on it.
         with ExitStack() as stack:
             self._portal = stack.enter_context(start_blocking_portal())
             made = self._portal.call(lambda: AsyncReplicaPool(self.name, **self._options))
-            self._pool = stack.enter_context(self._portal.wrap_async_context_manager(made))
+            inside = self._portal.wrap_async_context_manager(made)
+            self._pool = stack.enter_context(_Opened(made, inside, self._portal))
             self._stack = stack.pop_all()
         return self
 
@@ -64,20 +71,33 @@ class ReplicaPool:
         finally:
             self._portal = None
 
+    @overload
+    def _call(self, ask: Callable[[AsyncReplicaPool], Coroutine[Any, Any, T]]) -> T: ...
+
+    @overload
+    def _call(self, ask: Callable[[AsyncReplicaPool], T]) -> T: ...
+
+    def _call(self, ask: Callable[[AsyncReplicaPool], Any]) -> Any:
+        """Have the pool's loop do something, and wait for it; what breaks the wait cancels it."""
+        pool, portal = self._open()
+        future = portal.start_task_soon(ask, pool)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
     def scale(self, size: int | Iterable[int], *, timeout_s: float | None = 600.0) -> ScaleResult:
         """Bring the pool to a size and wait; see `pool.ReplicaPool.scale`."""
-        pool, portal = self._open()
-        return portal.call(lambda: pool.scale(size, timeout_s=timeout_s))
+        return self._call(lambda pool: pool.scale(size, timeout_s=timeout_s))
 
     def drain(self, *, timeout_s: float | None = None) -> tuple[MemberReport, ...]:
         """Scale to nothing and report; see `pool.ReplicaPool.drain`."""
-        pool, portal = self._open()
-        return portal.call(lambda: pool.drain(timeout_s=timeout_s))
+        return self._call(lambda pool: pool.drain(timeout_s=timeout_s))
 
     def wait_settled(self, timeout_s: float | None = None) -> None:
         """Wait until the pool is as it is meant to be; see `pool.ReplicaPool.wait_settled`."""
-        pool, portal = self._open()
-        portal.call(lambda: pool.wait_settled(timeout_s))
+        self._call(lambda pool: pool.wait_settled(timeout_s))
 
     def broadcast(
         self,
@@ -88,9 +108,8 @@ class ReplicaPool:
         timeout_s: float | None = None,
     ) -> list[Any]:
         """Call a function on every node host; see `pool.ReplicaPool.broadcast`."""
-        pool, portal = self._open()
-        return portal.call(
-            lambda: pool.broadcast(work, *args, env=env, flat=flat, timeout_s=timeout_s)
+        return self._call(
+            lambda pool: pool.broadcast(work, *args, env=env, flat=flat, timeout_s=timeout_s)
         )
 
     def map(
@@ -107,52 +126,45 @@ class ReplicaPool:
 
         The input is read on the pool's thread: an iterable that blocks, blocks the pool.
         """
-        pool, portal = self._open()
-        results = portal.call(
-            lambda: pool.map(
+        results = self._call(
+            lambda pool: pool.map(
                 work, items, on=on, in_flight=in_flight, errors=errors, attempts=attempts
             )
         )
         try:
             while True:
                 try:
-                    result = portal.call(results.__anext__)
+                    result = self._call(lambda _: results.__anext__())
                 except StopAsyncIteration:
                     return
                 yield result
         finally:
-            portal.call(results.aclose)
+            self._call(lambda _: results.aclose())
 
     def members(self, *, serving: bool = False) -> list[Member[ReplicaInfo]]:
         """List the members as they are now, by rank; with `serving`, those that take work."""
-        pool, portal = self._open()
-        return portal.call(lambda: pool.members(serving=serving))
+        return self._call(lambda pool: pool.members(serving=serving))
 
     def __getitem__(self, rank: int) -> Member[ReplicaInfo]:
-        pool, portal = self._open()
-        return portal.call(lambda: pool[rank])
+        return self._call(lambda pool: pool[rank])
 
     def snapshot(self) -> PoolSnapshot:
         """Return the pool as it is now, with the reason for each slot that is not ready."""
-        pool, portal = self._open()
-        return portal.call(pool.snapshot)
+        return self._call(lambda pool: pool.snapshot())
 
     def events(self) -> tuple[Event, ...]:
         """Return the last events, oldest first."""
-        pool, portal = self._open()
-        return portal.call(pool.events)
+        return self._call(lambda pool: pool.events())
 
     @property
     def desired(self) -> int:
         """The size that the pool is meant to have."""
-        pool, portal = self._open()
-        return portal.call(lambda: pool.desired)
+        return self._call(lambda pool: pool.desired)
 
     @property
     def failed(self) -> PoolFailed | None:
         """Why the pool gave up; None while it has not."""
-        pool, portal = self._open()
-        return portal.call(lambda: pool.failed)
+        return self._call(lambda pool: pool.failed)
 
     def _open(self) -> tuple[AsyncReplicaPool, BlockingPortal]:
         if self._pool is None or self._portal is None:
@@ -161,3 +173,47 @@ class ReplicaPool:
                 "(...) as replicas:`"
             )
         return self._pool, self._portal
+
+
+class _Opened:
+    """Leave the pool's block, and hurry when the wait for that is broken, as by Ctrl-C."""
+
+    def __init__(
+        self,
+        made: AsyncReplicaPool,
+        inside: AbstractContextManager[AsyncReplicaPool],
+        portal: BlockingPortal,
+    ) -> None:
+        self._made = made
+        self._inside = inside
+        self._portal = portal
+
+    def __enter__(self) -> AsyncReplicaPool:
+        return self._inside.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        ended_well = error is None
+
+        def leave() -> bool | None:
+            return self._inside.__exit__(kind, error, traceback)
+
+        try:
+            return leave()
+        except BaseException:
+            # The wait was broken off; or it is the pool's own error, and raised again below.
+            self._wait_on(leave, run_hooks=ended_well)
+            raise
+
+    def _wait_on(self, leave: Callable[[], bool | None], *, run_hooks: bool) -> None:
+        self._portal.call(lambda: self._made.hurry(run_hooks=run_hooks))
+        try:
+            leave()
+        except BaseException:
+            if run_hooks:
+                self._wait_on(leave, run_hooks=False)
+            raise
