@@ -371,7 +371,7 @@ class ResourcePoolManager(Supervisor[InfoT]):
             InfeasibleError: The cluster could never hold any of these sizes; nothing was created.
             SizeUnreachable: The time is up, or the pool gave up, and none of several sizes was
                 reached, or nothing of a single one. The pool is back at the size it had before.
-            PoolClosed: The pool is not open.
+            PoolClosed: The pool is not open, or began to close meanwhile.
 
         Cancelling it leaves the new size in force.
         """
@@ -387,8 +387,15 @@ class ResourcePoolManager(Supervisor[InfoT]):
         self._set_desired(target, f"scale({size})")
         with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
             await self._until(
-                lambda: self._scaling is not ticket or self._is_at(target) or self._is_hopeless()
+                lambda: (
+                    self._scaling is not ticket
+                    or self._is_at(target)
+                    or self._is_hopeless()
+                    or self._closing_by is not None
+                )
             )
+        if target:
+            self._check_open()  # A pool that closes must not be given a size again.
         reached = self._ready()
         missing = self._missing()
         if self._scaling is not ticket:

@@ -1,4 +1,4 @@
-"""Who is in a hurry is not kept waiting, and nothing is left all the same (INV-4)."""
+"""Ways out that are in a hurry, or cross with others: nobody waits, nothing is left (INV-4)."""
 
 from __future__ import annotations
 
@@ -206,5 +206,26 @@ def test_an_event_loop_that_is_torn_down_leaves_nothing(phase: str) -> None:
         await asyncio.gather(*drivers, return_exceptions=True)
         assert task.done()
         assert anyio.current_time() < begun + AT_ONCE_S
+
+    play(story)
+
+
+def test_a_scale_that_is_under_way_when_the_pool_closes_is_told_so_and_starts_nobody() -> None:
+    """INV-11: its time-out, in the middle of the close, would have given the pool a size again."""
+
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        async def scale() -> None:
+            with pytest.raises(pool.PoolClosed, match="is closed"):
+                await replicas.scale([1, 2], timeout_s=3)
+            assert anyio.current_time() - begun < 2 + AT_ONCE_S
+
+        async with anyio.create_task_group() as tasks, replicas:
+            await replicas.scale(1)
+            begun = anyio.current_time()
+            hang_hooks(cluster)
+            tasks.start_soon(scale)
+            await anyio.sleep(2)
+        opened = [event for event in replicas.events() if event.kind is pool.EventKind.SLOT_OPENED]
+        assert [event.slot for event in opened] == [0, 1]
 
     play(story)
