@@ -193,6 +193,49 @@ def test_a_cancelled_asyncio_task_leaves_nothing_in_any_phase(world: World, phas
     assert asyncio.run(main()) < SOON_S
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_exception_in_the_block_leaves_nothing_in_any_phase(world: World, phase: str) -> None:
+    """INV-4: it arrives, and waits for no work."""
+    block, state = PHASES[phase]
+
+    async def main() -> float:
+        failed = 0.0
+        replicas = open_pool(host=hosts.Slow if phase == "starting" else pool.NodeHost)
+        try:
+            async with replicas, anyio.create_task_group() as tasks:
+                tasks.start_soon(block, replicas)
+                await until_phase(replicas, state)
+                failed = time.monotonic()
+                raise KeyError("the block's own")
+        except* KeyError:
+            pass
+        assert replicas.snapshot().slots == ()
+        return time.monotonic() - failed
+
+    assert anyio.run(main) < SOON_S
+
+
+def test_a_pool_that_is_told_to_hurry_while_it_closes_goes_to_the_kill_rung(world: World) -> None:
+    async def main() -> None:
+        policy = pool.DrainPolicy(timeout_s=60)
+        replicas = open_pool(host=hosts.Reluctant, drain=policy)
+
+        async def hurry() -> None:
+            await anyio.sleep(1)
+            replicas.hurry()
+
+        async with anyio.create_task_group() as tasks, replicas:
+            await replicas.scale(2, timeout_s=60)
+            for member in replicas.members():
+                world.watch(*(host.pid for host in hosts_of(member)))
+            tasks.start_soon(hurry)
+        for report in replicas.reports:
+            assert (report.rung, report.troubles) == ("kill", ("its shutdown hook was cut short",))
+            assert report.took_s < 1 + 2
+
+    anyio.run(main)
+
+
 def test_a_time_out_around_everything_leaves_nothing(world: World) -> None:
     async def main() -> None:
         with anyio.fail_after(4):
