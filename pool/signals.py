@@ -19,6 +19,7 @@ never gets to it, so nobody would count.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -138,15 +139,19 @@ def _caught(
     """Catch the signals: the first calls `end`, the second hurries, the third is handed on."""
     handlers = _Handlers(signals or (signal.SIGTERM,))
 
+    counter = itertools.count(1)
+
     def handle(number: int, frame: FrameType | None) -> None:
+        # NB: the next signal may come before this one is dealt with, and interrupt it anywhere.
+        count = next(counter)
         stop._received.append(signal.Signals(number))
         if handlers.is_over:
             return
-        if stop.count <= 2:
-            found.call(run_hooks=stop.count == 1)
-        if stop.count == 1:
+        if count <= 2:
+            found.call(run_hooks=count == 1)
+        if count == 1:
             end()
-        elif stop.count > 2:
+        elif count > 2:
             handlers.hand_on(number, frame)
 
     with haste(handlers.take_back) as found, handlers.set_to(handle):

@@ -122,6 +122,31 @@ def test_the_second_signal_hurries_what_is_in_the_block_and_the_third_is_handed_
     assert before.came == [TERM]
 
 
+def test_a_second_signal_in_the_middle_of_the_first_takes_nothing_from_it(before: Before) -> None:
+    class Interrupted(list[signal.Signals]):
+        def append(self, number: signal.Signals) -> None:
+            super().append(number)
+            if len(self) == 1:
+                signal.raise_signal(TERM)
+
+    async def main() -> None:
+        heard: list[bool] = []
+        async with pool.stop_on(TERM) as stop:
+            stop._received = Interrupted()
+            join(heard.append)
+            try:
+                signal.raise_signal(TERM)
+                await anyio.sleep_forever()
+            finally:
+                join(heard.append)
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.01)
+        assert stop.count == 2
+        assert heard == [False, True, False]
+
+    asyncio.run(main())
+
+
 def test_a_signal_that_was_ignored_before_is_ignored_the_third_time(before: Before) -> None:
     async def main() -> None:
         signal.signal(TERM, signal.SIG_IGN)

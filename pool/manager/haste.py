@@ -37,7 +37,8 @@ class Haste:
 
         It may be called on any thread, and by a signal handler.
         """
-        self._told = run_hooks
+        # A call that runs no hooks may have come in between, and stands.
+        self._told = run_hooks and self._told is not False
         for hurry in list(self._hurries.values()):
             hurry(run_hooks)
 
