@@ -10,42 +10,34 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
 from pool.cluster.interface import (
-    Actor,
     Cluster,
     Death,
     Fault,
-    Found,
     Identity,
     Lease,
     News,
-    Reply,
-    ReplyKind,
 )
 from pool.cluster.lease import RESPITE_S
-from pool.errors import Fenced, PoolFailed, SourceUnavailable
+from pool.errors import Fenced, PoolFailed
 from pool.manager.bring_up import bring_up, fault_of
 from pool.manager.events import EventKind, EventLog
 from pool.manager.hooks import Hooks
-from pool.manager.inheritance import Estate
 from pool.manager.ladder import Descent, MemberReport, let_work_end, put_down
 from pool.manager.member import Incarnation, InfoT, Slot
 from pool.manager.notice_board import MEMBER_SOURCE, NoticeBoard
 from pool.manager.policies import Policies
 from pool.manager.portrait import reason_of
-from pool.manager.pulse import SILENT, Pulse
 from pool.manager.restarts import Restarts
 from pool.notices.source import ClusterNoticeSource
-from pool.ownership.owner import Owner
-from pool.ownership.record import Record
-from pool.planning.health import Verdict
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.plan import Action, Goal, Plan, Role, Verb
 from pool.planning.reconcile import reconcile
@@ -70,18 +62,23 @@ class Supervisor(Hooks[InfoT]):
     failure = EventKind.POOL_FAILED
     """What it is called when the pool gives up."""
 
-    def __init__(self, name: str, cluster: Cluster, instance: str, policies: Policies) -> None:
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        instance: str,
+        policies: Policies,
+        sources: Sequence[ClusterNoticeSource],
+    ) -> None:
         self.name = name
         self.cluster = cluster
         self.instance = instance
         self.policies = policies
-        self.polled_at = 0.0
         self.emit = EventLog(name, cluster.unix_time)
         self.epoch = 1
         self.detached = False
-        self._owner: Owner | None = None
         self._fenced: Fenced | None = None
-        self.revision = 0
+        self.revision = self._previous = self._newest = 0
         self._goal = Goal(
             desired=0,
             surge=policies.surge,
@@ -101,9 +98,9 @@ class Supervisor(Hooks[InfoT]):
         self._woken = anyio.Event()
         self._changed = anyio.Event()
         self._listeners: dict[object, Callable[[], object]] = {}
-        self._pulse = Pulse(policies.health)
         self._restarts = Restarts(policies.restart, name, self.emit)
         self._notices = NoticeBoard(cluster, self.emit, self._wake)
+        self._sources = tuple(sources)
 
     @property
     def lease(self) -> Lease:
@@ -116,13 +113,18 @@ class Supervisor(Hooks[InfoT]):
         """How long a member's next word may take to come, when all is well."""
         return self.policies.health.period_s + self.policies.health.timeout_s + RESPITE_S
 
-    async def _run(
-        self,
-        sources: Sequence[ClusterNoticeSource],
-        estate: Estate[InfoT] | None,
-        *,
-        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-    ) -> None:
+    def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """List the tasks that run for as long as the pool is open."""
+        asking = [
+            functools.partial(self._notices.ask_forever, source, self._incarnations)
+            for source in self._sources
+        ]
+        return [self._reconcile_forever, *asking]
+
+    def _begin(self) -> None:
+        """Do what comes before the first plan."""
+
+    async def _run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run all the pool's tasks until `_stop` is cancelled.
 
         Shielded: whoever cancels the block that holds the pool must not take away the loop that
@@ -131,18 +133,9 @@ class Supervisor(Hooks[InfoT]):
         try:
             with self._stop:
                 async with anyio.create_task_group() as self._tasks:
-                    if estate is not None:
-                        self._adopt(estate)
-                    if self._owner is not None:
-                        self._tasks.start_soon(self._stay_owner, self._owner)
-                        self._tasks.start_soon(self._await_successor, self._owner)
-                    self._tasks.start_soon(self._reconcile_forever)
-                    self._tasks.start_soon(self._poll_forever)
-                    self._tasks.start_soon(self._pulse.keep_time)
-                    for source in sources:
-                        self._tasks.start_soon(
-                            self._notices.ask_forever, source, self._incarnations
-                        )
+                    self._begin()
+                    for task in self._background():
+                        self._tasks.start_soon(task)
                     task_status.started()
         finally:
             self._tasks = None
@@ -179,8 +172,6 @@ class Supervisor(Hooks[InfoT]):
         self._woken.set()
 
     def _tell_changed(self) -> None:
-        if self._owner is not None:
-            self._owner.changed()
         self._changed.set()
         self._changed = anyio.Event()
         for listener in list(self._listeners.values()):
@@ -207,6 +198,55 @@ class Supervisor(Hooks[InfoT]):
 
     def _reason(self, slot: Slot[InfoT]) -> str:
         return reason_of(slot, self._plan, self._restarts.last_of(slot.index))
+
+    def _lose(self, fenced: Fenced) -> None:
+        """Stop at once, and touch nothing: the pool is somebody else's (INV-10)."""
+        if self._fenced is None:
+            self._fenced = fenced
+            self.emit(EventKind.POOL_FENCED, reason=str(fenced))
+            self._stop.cancel()
+
+    # -- how far it is ------------------------------------------------------------------------
+
+    def _ready(self) -> int:
+        return sum(
+            slot.rank is not None
+            and slot.incarnation is not None
+            and slot.incarnation.state.is_serving
+            for slot in self._slots.values()
+        )
+
+    def _is_at(self, size: int) -> bool:
+        """Whether the pool has this size, all ready, and nobody is leaving.
+
+        Asked at every change, so it stops at the first slot that says no.
+        """
+        if self._goal.desired != size:
+            return False
+        ready = 0
+        for slot in self._slots.values():
+            if slot.role is Role.RETIRING and not _lingers(slot):
+                return False
+            if slot.rank is not None:
+                if slot.incarnation is None or not slot.incarnation.is_serving:
+                    return False
+                ready += 1
+        return ready == size
+
+    def _is_hopeless(self) -> bool:
+        """Whether the pool gave up and nothing that it has begun can still get ready."""
+        return self._failed is not None and not any(
+            slot.incarnation is not None and slot.incarnation.state.is_coming
+            for slot in self._slots.values()
+        )
+
+    def _missing(self) -> dict[int, str]:
+        return {
+            slot.index: self._reason(slot)
+            for slot in self._slots.values()
+            if slot.rank is not None
+            and (slot.incarnation is None or not slot.incarnation.state.is_serving)
+        }
 
     # -- observe, plan, act -------------------------------------------------------------------
 
@@ -290,52 +330,6 @@ class Supervisor(Hooks[InfoT]):
             case Verb.CLOSE:
                 del self._slots[slot.index]
                 self.emit(EventKind.SLOT_CLOSED, slot.index, reason=action.reason)
-
-    # -- owning a pool that outlives its owners -----------------------------------------------
-
-    def _adopt(self, estate: Estate[InfoT]) -> None:
-        """Go on with the members of an earlier owner; nothing of them is restarted."""
-        assert self._tasks is not None
-        self._slots = estate.slots
-        self._generations.update(estate.generations)
-        self._serial = estate.serial
-        for slot in self._slots.values():
-            member = slot.incarnation
-            if member is not None:
-                member.on_lost = functools.partial(self._note_fault, member)
-                self._say_state(member, "its pool has a new owner")
-                self._tasks.start_soon(self._bring_up, slot, member)
-        for unfit in estate.unfit:
-            self._tasks.start_soon(self._take_away, unfit)
-
-    async def _take_away(self, unfit: Found) -> None:
-        self.emit(EventKind.LEFTOVER, what=f"{unfit.identity}, which cannot be adopted")
-        if unfit.actor is not None:
-            self.cluster.kill(unfit.actor)
-        group = unfit.reservation or unfit.broken
-        if group is not None:
-            await self.cluster.release(group)
-
-    async def _stay_owner(self, owner: Owner) -> None:
-        try:
-            await owner.keep_forever(self._will, self.policies.health.period_s)
-        except Fenced as error:
-            self._lose(error)
-
-    async def _await_successor(self, owner: Owner) -> None:
-        later = await owner.wait_superseded()
-        self._lose(Fenced(f"pool {self.name!r}", self.epoch, later))
-
-    def _will(self) -> tuple[Record, tuple[Actor, ...]]:
-        """Return what the next owner has to know, and who the members are."""
-        raise NotImplementedError
-
-    def _lose(self, fenced: Fenced) -> None:
-        """Stop at once, and touch nothing: the pool is somebody else's (INV-10)."""
-        if self._fenced is None:
-            self._fenced = fenced
-            self.emit(EventKind.POOL_FENCED, reason=str(fenced))
-            self._stop.cancel()
 
     # -- the life of one member ---------------------------------------------------------------
 
@@ -539,64 +533,6 @@ class Supervisor(Hooks[InfoT]):
             reason=reason,
         )
 
-    # -- health -------------------------------------------------------------------------------
-
-    async def _poll_forever(self) -> None:
-        tasks = self._tasks
-        assert tasks is not None
-        while True:
-            # A draining member is not polled: it may well be too busy with its end.
-            polled = [
-                slot
-                for slot in self._slots.values()
-                if slot.incarnation is not None and slot.incarnation.state.is_up
-            ]
-            members = [slot.incarnation for slot in polled if slot.incarnation is not None]
-            actors = [member.actor for member in members if member.actor is not None]
-            self._renew_leases()
-            with self._pulse.beat() as beat:
-                replies = await self._ask_health(actors)
-            self.polled_at = anyio.current_time()
-            fenced = next((r for r in replies if r.kind is ReplyKind.FENCED), None)
-            if fenced is not None:
-                self._lose(Fenced(f"pool {self.name!r}", self.epoch, self.epoch + 1))
-                return
-            if beat.hear(replies) and await self._does_cluster_answer():
-                beat.bear_witness()
-            for slot, member, reply in zip(polled, members, replies, strict=True):
-                if slot.incarnation is not member or not member.state.is_up:
-                    continue
-                verdict, why = beat.judge(member, reply)
-                if verdict is Verdict.FAILED and reply.kind in SILENT:
-                    tasks.start_soon(self._judge_silent, member, why)
-                elif verdict is Verdict.FAILED:
-                    self._note_fault(member, Fault(Cause.UNHEALTHY, why))
-                elif verdict is Verdict.SUSPECT and member.state is State.READY:
-                    self._advance(member, State.SUSPECT, why)
-                elif verdict is not Verdict.HEALTHY or member.trouble:
-                    continue
-                elif member.state is State.SUSPECT:
-                    self._advance(member, State.READY, why)
-            await self._pulse.rest()
-
-    async def _does_cluster_answer(self) -> bool:
-        try:
-            with anyio.fail_after(self.policies.health.timeout_s):
-                await self.cluster.draining()
-        except (SourceUnavailable, TimeoutError):
-            return False
-        return True
-
-    async def _judge_silent(self, member: Incarnation[InfoT], why: str) -> None:
-        """Find out whether a member hangs, or is cut off with its node."""
-        silent = await self._silent_nodes(member)
-        if silent:
-            self._notices.avoid(silent)
-            detail = f"{why}; {', '.join(silent)} does not answer"
-            self._note_fault(member, Fault(Cause.NODE_LOST, detail, cut_off=True))
-        else:
-            self._note_fault(member, Fault(Cause.UNHEALTHY, why))
-
     async def _silent_nodes(self, member: Incarnation[InfoT]) -> Sequence[str]:
         assert member.actor is not None
         try:
@@ -606,27 +542,6 @@ class Supervisor(Hooks[InfoT]):
             self.emit(EventKind.SOURCE_UNAVAILABLE, source="nodes", reason=repr(error))
             return member.nodes
 
-    def _renew_leases(self) -> None:
-        """Let those hear from us that are not polled: who is coming, and who is leaving."""
-        actors = [
-            member.actor
-            for member in self._incarnations()
-            if member.actor is not None
-            and not member.state.is_up
-            and member.lingers_until is None
-            and not member.dead.is_set()
-        ]
-        if actors:
-            self.cluster.renew(actors, self.lease)
-
-    async def _ask_health(self, actors: Sequence[Actor]) -> Sequence[Reply]:
-        try:
-            return await self.check_members(actors, self.policies.health.timeout_s)
-        except Exception as error:
-            # The checker failed, not the members (INV-9).
-            self.emit(EventKind.SOURCE_UNAVAILABLE, source="health", reason=repr(error))
-            return [Reply(ReplyKind.UNAVAILABLE, detail=repr(error))] * len(actors)
-
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     """Return the first exception that is no group."""
@@ -635,3 +550,8 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
         error = error.exceptions[0]
     assert isinstance(error, Exception)
     return error
+
+
+def _lingers(slot: Slot[Any]) -> bool:
+    """Whether the slot waits only for a member that is cut off to end by its lease."""
+    return slot.incarnation is not None and slot.incarnation.lingers_until is not None

@@ -183,13 +183,22 @@ async def _start_keeper(cluster: Cluster, terms: Terms) -> Actor:
     return keeper
 
 
-async def take_over(cluster: Cluster, terms: Terms, keeper: Actor, holding: Holding) -> Owner:
-    """Own a pool after somebody else.
+async def take_over(
+    cluster: Cluster, terms: Terms, keeper: Actor, seen: Holding
+) -> tuple[Owner, Record]:
+    """Own a pool after somebody else, and return what they left.
+
+    Args:
+        cluster: The world.
+        terms: How the pool is kept.
+        keeper: The pool's keeper.
+        seen: Who owned it, when that was looked at.
 
     Raises:
         Fenced: Somebody was faster.
     """
     claimed: Holding = await cluster.call(
-        keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S
+        keeper, "claim", cluster.whoami(), seen.epoch, timeout_s=CALL_TIMEOUT_S
     )
-    return Owner(cluster, terms, keeper, claimed.epoch)
+    assert claimed.record is not None, "who claims has seen that there is one"
+    return Owner(cluster, terms, keeper, claimed.epoch), claimed.record

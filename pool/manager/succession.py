@@ -1,0 +1,183 @@
+"""Owning a pool that outlives its owners: to found it, to take it over, to leave it, to lose it.
+
+The owner leaves what its successor has to know with the pool's keeper (`pool.ownership`); the
+successor finds the members by their names, and goes on with them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from pool.cluster.interface import Actor, Cluster, Found
+from pool.errors import ConfigError, Fenced
+from pool.manager.events import EventKind
+from pool.manager.inheritance import Estate, slot_records, take_stock
+from pool.manager.member import InfoT
+from pool.manager.policies import Policies
+from pool.manager.vitals import Vitals
+from pool.notices.source import ClusterNoticeSource
+from pool.ownership.keeper import Holding
+from pool.ownership.owner import Owner, Terms, take_over
+from pool.ownership.record import Record
+
+
+class Succession(Vitals[InfoT]):
+    """Own a pool as one of several, one after the other.
+
+    Args:
+        detached: Whether the pool outlives this process.
+        keep_s: Seconds that a detached pool is kept without an owner; None keeps it for ever.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        instance: str,
+        policies: Policies,
+        sources: Sequence[ClusterNoticeSource],
+        detached: bool,
+        keep_s: float | None,
+    ) -> None:
+        if keep_s is not None and not (detached and keep_s > 0):
+            raise ConfigError(
+                f"keep_s is {keep_s!r}; give more than 0 seconds, with detached=True", "keep_s"
+            )
+        super().__init__(name, cluster, instance, policies, sources)
+        self.detached = detached
+        self._keep_s = keep_s
+        self._owner: Owner | None = None
+        self._heritage: tuple[Actor, Holding] | None = None
+        self._estate: Estate[InfoT] | None = None
+        self._frozen: tuple[int, bytes, bytes] | None = None
+        self._let_go = False
+
+    def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        owning: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        if self._owner is not None:
+            owning = [
+                functools.partial(self._stay_owner, self._owner),
+                functools.partial(self._await_successor, self._owner),
+            ]
+        return [*super()._background(), *owning]
+
+    def _begin(self) -> None:
+        if self._estate is not None:
+            self._adopt(self._estate)
+
+    def _tell_changed(self) -> None:
+        if self._owner is not None:
+            self._owner.changed()
+        super()._tell_changed()
+
+    # -- to come to own it --------------------------------------------------------------------
+
+    async def _become_owner(self) -> None:
+        """Found a detached pool, or take over what another owner has left."""
+        terms = Terms(self.name, self.lease, self._keep_s)
+        if self._heritage is not None:
+            keeper, seen = self._heritage
+            self._owner, record = await take_over(self.cluster, terms, keeper, seen)
+            await self._take_stock(record)
+        elif self.detached:
+            self._owner = await Owner.found(self.cluster, terms)
+        if self._owner is not None:
+            self.epoch = self._owner.epoch
+
+    async def _take_stock(self, record: Record) -> None:
+        """Find what is there, and take over what it was for."""
+        self.revision, self._previous = record.revision, record.previous
+        self._newest = record.newest
+        self.recall(self.cluster.thaw(record.memory))
+        self._goal = replace(self._goal, desired=record.desired, roll=record.roll)
+        found = await self.cluster.inventory(self.name, record.instance)
+        members = [one for one in found if one.identity.pool == self.name]
+        self._estate = take_stock(record, members, self.can_adopt, anyio.current_time())
+
+    def inherit(self, keeper: Actor, holding: Holding) -> None:
+        """Make this, before it is opened, the next owner of a detached pool. `attach` does."""
+        record = holding.record
+        assert record is not None
+        self._heritage = keeper, holding
+        self.instance = record.instance
+
+    def _will(self) -> tuple[Record, tuple[Actor, ...]]:
+        if self._frozen is None or self._frozen[0] != self._newest:
+            recipe = self.cluster.freeze(self.recipe())
+            self._frozen = self._newest, recipe, self.cluster.freeze(self.remember())
+        _, recipe, memory = self._frozen
+        record = Record(
+            instance=self.instance,
+            recipe=recipe,
+            memory=memory,
+            desired=self._goal.desired,
+            revision=self.revision,
+            previous=self._previous,
+            newest=self._newest,
+            roll=self._goal.roll,
+            serial=self._serial,
+            generations=dict(self._generations),
+            slots=slot_records(self._slots.values()),
+        )
+        members = self._incarnations()
+        return record, tuple(member.actor for member in members if member.actor is not None)
+
+    def recipe(self) -> Callable[[Cluster], Any]:
+        """Return how to make this manager again, in another process; for detached pools.
+
+        What is returned is pickled. A subclass whose constructor is another has to override it.
+        """
+        return functools.partial(
+            _make,
+            type(self),
+            self.name,
+            policies=self.policies,
+            notices=self._sources,
+            detached=True,
+            keep_s=self._keep_s,
+        )
+
+    # -- to stay, and to stop being, the owner --------------------------------------------------
+
+    def _adopt(self, estate: Estate[InfoT]) -> None:
+        """Go on with the members of an earlier owner; nothing of them is restarted."""
+        assert self._tasks is not None
+        self._slots = estate.slots
+        self._generations.update(estate.generations)
+        self._serial = estate.serial
+        for slot in self._slots.values():
+            member = slot.incarnation
+            if member is not None:
+                member.on_lost = functools.partial(self._note_fault, member)
+                self._say_state(member, "its pool has a new owner")
+                self._tasks.start_soon(self._bring_up, slot, member)
+        for unfit in estate.unfit:
+            self._tasks.start_soon(self._take_away, unfit)
+
+    async def _take_away(self, unfit: Found) -> None:
+        self.emit(EventKind.LEFTOVER, what=f"{unfit.identity}, which cannot be adopted")
+        if unfit.actor is not None:
+            self.cluster.kill(unfit.actor)
+        group = unfit.reservation or unfit.broken
+        if group is not None:
+            await self.cluster.release(group)
+
+    async def _stay_owner(self, owner: Owner) -> None:
+        try:
+            await owner.keep_forever(self._will, self.policies.health.period_s)
+        except Fenced as error:
+            self._lose(error)
+
+    async def _await_successor(self, owner: Owner) -> None:
+        later = await owner.wait_superseded()
+        self._lose(Fenced(f"pool {self.name!r}", self.epoch, later))
+
+
+def _make(kind: type[Any], name: str, cluster: Cluster, **options: Any) -> Any:
+    """Make a manager again; what a default recipe calls."""
+    return kind(name, cluster=cluster, **options)

@@ -1,0 +1,120 @@
+"""Health polls, and the leases that they renew: how a manager and its members hear of each other.
+
+A poll is a question and a word at once. What comes back is judged (`pool.planning.health`); what
+does not come back is looked into, for silence may be the member's, its node's, or our own (INV-9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import anyio
+
+from pool.cluster.interface import Actor, Cluster, Fault, Reply, ReplyKind
+from pool.errors import Fenced, SourceUnavailable
+from pool.manager.events import EventKind
+from pool.manager.member import Incarnation, InfoT
+from pool.manager.policies import Policies
+from pool.manager.pulse import SILENT, Pulse
+from pool.manager.supervisor import Supervisor
+from pool.notices.source import ClusterNoticeSource
+from pool.planning.health import Verdict
+from pool.planning.lifecycle import State
+from pool.planning.restart import Cause
+
+
+class Vitals(Supervisor[InfoT]):
+    """Poll the members, and let them live on."""
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        instance: str,
+        policies: Policies,
+        sources: Sequence[ClusterNoticeSource],
+    ) -> None:
+        super().__init__(name, cluster, instance, policies, sources)
+        self.polled_at = 0.0
+        self._pulse = Pulse(policies.health)
+
+    def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        return [*super()._background(), self._poll_forever, self._pulse.keep_time]
+
+    async def _poll_forever(self) -> None:
+        tasks = self._tasks
+        assert tasks is not None
+        while True:
+            # A draining member is not polled: it may well be too busy with its end.
+            polled = [
+                slot
+                for slot in self._slots.values()
+                if slot.incarnation is not None and slot.incarnation.state.is_up
+            ]
+            members = [slot.incarnation for slot in polled if slot.incarnation is not None]
+            actors = [member.actor for member in members if member.actor is not None]
+            self._renew_leases()
+            with self._pulse.beat() as beat:
+                replies = await self._ask_health(actors)
+            self.polled_at = anyio.current_time()
+            fenced = next((r for r in replies if r.kind is ReplyKind.FENCED), None)
+            if fenced is not None:
+                self._lose(Fenced(f"pool {self.name!r}", self.epoch, self.epoch + 1))
+                return
+            if beat.hear(replies) and await self._does_cluster_answer():
+                beat.bear_witness()
+            for slot, member, reply in zip(polled, members, replies, strict=True):
+                if slot.incarnation is not member or not member.state.is_up:
+                    continue
+                verdict, why = beat.judge(member, reply)
+                if verdict is Verdict.FAILED and reply.kind in SILENT:
+                    tasks.start_soon(self._judge_silent, member, why)
+                elif verdict is Verdict.FAILED:
+                    self._note_fault(member, Fault(Cause.UNHEALTHY, why))
+                elif verdict is Verdict.SUSPECT and member.state is State.READY:
+                    self._advance(member, State.SUSPECT, why)
+                elif verdict is not Verdict.HEALTHY or member.trouble:
+                    continue
+                elif member.state is State.SUSPECT:
+                    self._advance(member, State.READY, why)
+            await self._pulse.rest()
+
+    async def _does_cluster_answer(self) -> bool:
+        try:
+            with anyio.fail_after(self.policies.health.timeout_s):
+                await self.cluster.draining()
+        except (SourceUnavailable, TimeoutError):
+            return False
+        return True
+
+    async def _judge_silent(self, member: Incarnation[InfoT], why: str) -> None:
+        """Find out whether a member hangs, or is cut off with its node."""
+        silent = await self._silent_nodes(member)
+        if silent:
+            self._notices.avoid(silent)
+            detail = f"{why}; {', '.join(silent)} does not answer"
+            self._note_fault(member, Fault(Cause.NODE_LOST, detail, cut_off=True))
+        else:
+            self._note_fault(member, Fault(Cause.UNHEALTHY, why))
+
+    def _renew_leases(self) -> None:
+        """Let those hear from us that are not polled: who is coming, and who is leaving."""
+        actors = [
+            member.actor
+            for member in self._incarnations()
+            if member.actor is not None
+            and not member.state.is_up
+            and member.lingers_until is None
+            and not member.dead.is_set()
+        ]
+        if actors:
+            self.cluster.renew(actors, self.lease)
+
+    async def _ask_health(self, actors: Sequence[Actor]) -> Sequence[Reply]:
+        try:
+            return await self.check_members(actors, self.policies.health.timeout_s)
+        except Exception as error:
+            # The checker failed, not the members (INV-9).
+            self.emit(EventKind.SOURCE_UNAVAILABLE, source="health", reason=repr(error))
+            return [Reply(ReplyKind.UNAVAILABLE, detail=repr(error))] * len(actors)
