@@ -32,12 +32,14 @@ class Orders:
         devices: GPUs of one replica.
         replicas: How many replicas.
         health: Arguments of the health policy.
+        lease_s: How long members live without a word.
     """
 
     address: str
     devices: int = 2
     replicas: int = 2
     health: dict[str, float] = field(default_factory=dict)
+    lease_s: float = 60.0
 
 
 def say(what: str, **facts: object) -> None:
@@ -110,6 +112,7 @@ async def main(orders: Orders) -> None:
         health=pool.HealthPolicy(**orders.health),  # type: ignore[arg-type]
         restart=QUICK,
         drain=BRIEF,
+        lease_s=orders.lease_s,
     ) as replicas:
         replicas.follow(
             lambda event: say(
