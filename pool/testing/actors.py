@@ -29,7 +29,7 @@ Done = Callable[[], object]
 class Call:
     """A call that was sent, and the future that its sender waits for."""
 
-    __slots__ = ("args", "future", "lease", "method")
+    __slots__ = ("args", "future", "lease", "method", "sender")
 
     def __init__(
         self,
@@ -37,11 +37,13 @@ class Call:
         args: tuple[Any, ...],
         future: asyncio.Future[Any],
         lease: Lease | None,
+        sender: SimActor | None,
     ) -> None:
         self.method = method
         self.args = args
         self.future = future
         self.lease = lease
+        self.sender = sender
 
     def settle(self, value: Any) -> None:
         """Give the sender a result, unless there is one or nobody waits any more."""
@@ -99,6 +101,16 @@ class SimActor:
         """Whether it lives where nobody can reach it."""
         return self.state == "cut off"
 
+    def is_beside(self, other: SimActor | None) -> bool:
+        """Whether the two live on one node, so that no broken link is between them."""
+        return (
+            other is not None
+            and self.place is not None
+            and self.place is other.place
+            and self.is_dead == other.is_dead
+            and "dead" not in (self.state, other.state)
+        )
+
     @property
     def is_running(self) -> bool:
         return self.state == "running"
@@ -144,6 +156,14 @@ class Process(SimActor):
 
     def end(self) -> None:
         self._loop.end_life(self._life)
+
+    def freeze(self) -> None:
+        """Stop the process without ending it."""
+        self._loop.freeze_life(self._life)
+
+    def thaw(self) -> None:
+        """Let the process go on."""
+        self._loop.thaw_life(self._life)
 
     def perform(self, call: Call, answer: Callable[[Any, BaseException | None], None]) -> None:
         self._spawn(self._run(call, answer))

@@ -13,6 +13,7 @@ to them; `HostInfo.pid` is the same for all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ from pool.manager.manager import ResourcePoolManager
 from pool.planning.restart import Cause
 from pool.planning.shape import BundlePlan
 from pool.planning.topology import Topology
-from pool.testing.actors import Model, SimActor
+from pool.testing.actors import Model, Process, SimActor
 from pool.testing.faults import FaultPlan
 from pool.testing.room import Group, Place, SimNode, node_kinds
 from pool.testing.world import LOG_KEPT, Autoscaler, World
@@ -166,7 +167,7 @@ class SimulatedCluster(Cluster):
         self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
     ) -> Any:
         record = self._reach(actor)
-        call = self._world.send(record, method, args)
+        call = self._world.send(record, method, args, sender=self._owner)
         await asyncio.wait([call.future], timeout=timeout_s)
         if not call.future.done():
             self._world.say(f"call of {method} on {record} timed out after {timeout_s:g} s")
@@ -177,14 +178,14 @@ class SimulatedCluster(Cluster):
 
     def _reach(self, actor: Actor) -> SimActor:
         record = self._world.find(actor)
-        if record is None or self._is_cut_off:
+        if record is None or (self._is_cut_off and not record.is_beside(self._owner)):
             raise MemberLost(actor.identity.member, Cause.CRASH, "it cannot be reached")
         return record
 
     async def lifeline(self, actor: Actor, seen: int) -> News | Death:
         world = self._world
         record = world.find(actor)
-        if record is None or self._is_cut_off:
+        if record is None or (self._is_cut_off and not record.is_beside(self._owner)):
             return Death(Fault(Cause.CRASH, "it cannot be reached"))
         if isinstance(record, Model) and not record.is_dead:
             future: asyncio.Future[News | Death] = world.loop.create_future()
@@ -193,7 +194,7 @@ class SimulatedCluster(Cluster):
                 world.later(world.draw_s("call_s"), record.tell)
             return await future
         try:
-            news: News = await world.send(record, "lifeline", (seen,)).future
+            news: News = await world.send(record, "lifeline", (seen,), sender=self._owner).future
         except MemberLost as error:
             return record.death or Death(Fault(Cause(error.cause), error.detail))
         except Exception as error:
@@ -206,16 +207,25 @@ class SimulatedCluster(Cluster):
         world = self._world
         if not actors:
             return []
-        if self._is_cut_off or world.hits("poll_unavailable"):
-            if not self._is_cut_off:
-                world.say(f"fault: {len(actors)} health polls cannot be made")
+        if not self._is_cut_off and world.hits("poll_unavailable"):
+            world.say(f"fault: {len(actors)} health polls cannot be made")
             await self._message()
             return [Reply(ReplyKind.UNAVAILABLE, detail="nobody can be asked")] * len(actors)
         if world.modelled:
             return await self._poll_models(actors, timeout_s, lease)
-        calls = [world.send(self._reach(actor), "check_health", (), lease) for actor in actors]
-        await asyncio.wait([call.future for call in calls], timeout=timeout_s)
-        return [_reply(call.future, timeout_s) for call in calls]
+        calls = {}
+        for actor in actors:
+            with contextlib.suppress(MemberLost):
+                calls[actor.id] = world.send(
+                    self._reach(actor), "check_health", (), lease, self._owner
+                )
+        if calls:
+            await asyncio.wait([call.future for call in calls.values()], timeout=timeout_s)
+        lost = Reply(ReplyKind.UNAVAILABLE, detail="it cannot be reached")
+        return [
+            _reply(calls[actor.id].future, timeout_s) if actor.id in calls else lost
+            for actor in actors
+        ]
 
     async def _poll_models(
         self, actors: Sequence[Actor], timeout_s: float, lease: Lease | None
@@ -317,12 +327,25 @@ class SimulatedCluster(Cluster):
             if node in lost or (node in places and places[node].silent)
         ]
 
+    def freeze_driver(self, driver: Actor, for_s: float) -> None:
+        """Let a driver stand still without dying, as when it is stopped, or its link is cut.
+
+        What it owns lives on: only its leases can tell that nobody looks after it.
+
+        Args:
+            driver: What `drive` returned.
+            for_s: Seconds.
+        """
+        record = self._world.actors.get(driver.id)
+        if not isinstance(record, Process):
+            raise ConfigError(f"{driver} is not a driver that runs", "driver")
+        self._world.freeze_process(record, for_s)
+
     def renew(self, actors: Sequence[Actor], lease: Lease) -> None:
-        if not self._is_cut_off:
-            for actor in actors:
-                record = self._world.find(actor)
-                if record is not None and not record.is_dead:
-                    self._world.send(record, "renew", (), lease)
+        for actor in actors:
+            record = self._world.find(actor)
+            if record is not None and record.is_dead == self._is_cut_off:
+                self._world.send(record, "renew", (), lease, self._owner)
 
     async def leftovers(self, pool: str, instance: str) -> list[str]:
         if self._is_cut_off:

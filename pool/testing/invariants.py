@@ -88,7 +88,9 @@ def _broken_now(pool: ResourcePoolManager[Any], world: World) -> list[str]:
     broken += _broken_by_the_cut_off(pool, world, live, generations)
     for actor in world.actors.values():
         owner = actor.owner
-        if owner is not None and owner.is_dead and world.now - owner.died_at > ORPHAN_S:
+        if owner is None or not owner.is_dead or _is_unheard(actor):
+            continue
+        if world.now - owner.died_at > ORPHAN_S:
             broken.append(f"INV-4: {actor} outlived its owner {owner}")
     ranks = Counter(slot.rank for slot in slots.values() if slot.rank is not None)
     broken += [f"INV-12: rank {rank} is held {n} times" for rank, n in ranks.items() if n > 1]

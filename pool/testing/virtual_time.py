@@ -28,6 +28,7 @@ import random
 import selectors
 import threading
 import time
+import weakref
 from asyncio import events
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -75,11 +76,17 @@ class RealWorld(SimulationError):
 class Life:
     """Stand for a process. What runs in a context with `life` set ends with it, at once."""
 
-    __slots__ = ("ended", "parked")
+    __slots__ = ("ended", "frozen", "parked")
 
     def __init__(self) -> None:
         self.ended = False
+        self.frozen = False
         self.parked: deque[asyncio.Handle] = deque()
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing of it runs: it has ended, or is stopped for a while."""
+        return self.ended or self.frozen
 
 
 LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
@@ -145,6 +152,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._numbers = itertools.count()
         self.limit_s = limit_s
         self.lives: list[Life] = []
+        self.stalled_s = 0.0
+        self.stalled_until = -math.inf
         super().__init__(_Jump(self._turn))
         self.set_task_factory(self._make_task)
 
@@ -155,6 +164,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def stall(self, duration_s: float) -> None:
         """Let time pass in which nothing runs, as when the whole process is stopped."""
         self._now += duration_s
+        self.stalled_s += duration_s
+        self.stalled_until = self._now
 
     def new_life(self) -> Life:
         """Begin a process; `end_life` ends it."""
@@ -165,6 +176,22 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def end_life(self, life: Life) -> None:
         """End a process: nothing of it runs any more."""
         life.ended = True
+
+    def freeze_life(self, life: Life) -> None:
+        """Stop a process, as SIGSTOP does: what is due meanwhile waits for `thaw_life`."""
+        life.frozen = True
+
+    def thaw_life(self, life: Life) -> None:
+        """Let a process go on, with all that was due meanwhile, in its order."""
+        life.frozen = False
+        if not life.ended:
+            self._unpark(life)
+
+    def _unpark(self, life: Life) -> None:
+        while life.parked:
+            handle = life.parked.popleft()
+            if not handle.cancelled():
+                self._ready.append(handle)  # type: ignore[attr-defined]
 
     # -- what asyncio calls -------------------------------------------------------------------
 
@@ -204,7 +231,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if context is None:
             context = copy_context()
         life = context.get(LIFE)
-        if life is None or not life.ended:
+        if life is None or not life.stands:
             return super().call_soon(callback, *args, context=context)
         handle = asyncio.Handle(callback, args, self, context)
         life.parked.append(handle)
@@ -222,11 +249,22 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         life = context.get(LIFE)
         if life is None:
             return super().call_at(when, callback, *args, context=context)
-        return super().call_at(when, self._if_alive, life, callback, args, context=context)
+        timers: list[weakref.ref[asyncio.TimerHandle]] = []
+        timer = super().call_at(when, self._if_alive, life, callback, args, timers, context=context)
+        # NB: weak, for a timer that held itself would wait for the garbage collector.
+        timers.append(weakref.ref(timer))
+        return timer
 
-    def _if_alive(self, life: Life, callback: Callable[..., object], args: Any) -> None:
-        if life.ended:
-            life.parked.append(asyncio.Handle(callback, args, self, copy_context()))
+    def _if_alive(
+        self,
+        life: Life,
+        callback: Callable[..., object],
+        args: Any,
+        timers: list[weakref.ref[asyncio.TimerHandle]],
+    ) -> None:
+        if life.stands:
+            late = (timers[0], callback, args)
+            life.parked.append(asyncio.Handle(_unless_cancelled, late, self, copy_context()))
         else:
             callback(*args)
 
@@ -275,6 +313,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 WAITING_SHOWN = 40
 _NO_THREADS = "real threads do not go with virtual time; use run_in_executor or anyio.to_thread"
+
+
+def _unless_cancelled(
+    timer: weakref.ref[asyncio.TimerHandle], callback: Callable[..., object], args: Any
+) -> None:
+    """Run what was due while its process stood still, unless it is not wanted any more."""
+    handle = timer()
+    if handle is None or not handle.cancelled():
+        callback(*args)
 
 
 def _innermost(task: asyncio.Task[Any]) -> str:
@@ -341,17 +388,17 @@ class VirtualTime:
         """
         if self.loop.is_closed():
             return
+        for life in self.loop.lives:
+            if life.frozen:
+                self.loop.thaw_life(life)
         try:
             self._finish(lambda task: not task.is_dead)
         finally:
             # The dead get to run their `finally` blocks now, where nobody sees it; Python would do
             # it while it collects the garbage, and complain.
             for life in self.loop.lives:
-                life.ended = False
-                while life.parked:
-                    handle = life.parked.popleft()
-                    if not handle.cancelled():
-                        self.loop._ready.append(handle)  # type: ignore[attr-defined]
+                life.ended = life.frozen = False
+                self.loop._unpark(life)
             try:
                 self._finish(lambda task: True)
             except SimulationError:

@@ -142,7 +142,7 @@ class World:
             return
         self.say(f"group {group.id} of {group.identity.member} removed: {why}")
         for actor in list(group.actors.values()):
-            self.die(actor, Cause.CRASH, "its placement group was removed")
+            self._end_if_heard(actor, "its placement group was removed")
         self.room.drop(group)
         if group.owner is not None:
             group.owner.owned_groups.pop(group.id, None)
@@ -310,6 +310,16 @@ class World:
         driver.run(main(view(driver)), lambda how: self.die(driver, Cause.CRASH, how))
         return driver
 
+    def freeze_process(self, process: Process, for_s: float) -> None:
+        """Let a process stand still, alone, while the others go on."""
+        self.say(f"{process} stands still for {for_s:.3f} s")
+        process.freeze()
+        self.later(for_s, self._thaw_process, process)
+
+    def _thaw_process(self, process: Process) -> None:
+        self.say(f"{process} goes on")
+        process.thaw()
+
     def _model(self, spec: ActorSpec) -> ModelledReplica:
         assert spec.reservation is not None
         places = [self.room.places.get(node) for node in spec.reservation.nodes]
@@ -385,13 +395,20 @@ class World:
         if actor.place is None or not actor.place.silent:
             self.die(actor, Cause.CRASH, "it was killed")
 
+    def _end_if_heard(self, actor: SimActor, why: str) -> None:
+        """End an actor, unless it is where nobody hears; there it lives on, until it does."""
+        if actor.place is not None and actor.place.silent:
+            actor.doomed = True
+        else:
+            self.die(actor, Cause.CRASH, why)
+
     def _await_lease(self, actor: SimActor) -> None:
         due = actor.book.ends_at()
         if due < math.inf:
             self.later(due - self.now, self._look_at_lease, actor, due)
 
     def _look_at_lease(self, actor: SimActor, due: float) -> None:
-        if actor.state == "dead":
+        if actor.state in ("dead", "ended"):
             return
         if not actor.book.is_over(self.now, due):
             self._await_lease(actor)
@@ -411,7 +428,16 @@ class World:
             actor.state = "dead"
             actor.end()
             del self.cut_off[actor.id]
+            self.later(self.draw_s("death_s"), self._tell_death, actor)
             self.say(f"ends, cut off: {actor}")
+            return
+        if actor.is_dead or actor.state == "ended":
+            return
+        if actor.place is not None and actor.place.silent:
+            # Nobody hears of it, and it cannot give its group back; that is told with its node.
+            actor.state, actor.doomed = "ended", True
+            actor.end()
+            self.say(f"ends, unheard: {actor}")
             return
         group = actor.group
         if group is not None and actor.spec.own_group and not group.removed:
@@ -455,11 +481,12 @@ class World:
 
     def _tell_death(self, actor: SimActor) -> None:
         assert actor.death is not None
-        calls = [*actor.calls.values(), *(call for _, call in actor.queue)]
-        actor.calls.clear()
+        calls = {**actor.calls, **dict(actor.queue)}
+        for number, call in calls.items():
+            if not actor.is_beside(call.sender):
+                actor.calls.pop(number, None)
+                call.refuse(self.lost(actor))
         actor.queue.clear()
-        for call in calls:
-            call.refuse(self.lost(actor))
         if isinstance(actor, Model):
             for _, future in actor.lifelines:
                 if not future.done():
@@ -475,7 +502,7 @@ class World:
     def _bury(self, actor: SimActor) -> None:
         """End what a dead actor owned, as the cluster does."""
         for child in list(actor.children.values()):
-            self.die(child, Cause.CRASH, "its owner died")
+            self._end_if_heard(child, "its owner died")
         for group in list(actor.owned_groups.values()):
             self.drop_group(group, "its owner died")
 
@@ -485,11 +512,16 @@ class World:
         return self.actors.get(actor.id) or self.dead.get(actor.id)
 
     def send(
-        self, actor: SimActor, method: str, args: tuple[Any, ...], lease: Lease | None = None
+        self,
+        actor: SimActor,
+        method: str,
+        args: tuple[Any, ...],
+        lease: Lease | None = None,
+        sender: SimActor | None = None,
     ) -> Call:
         """Send a call; its future tells what came of it."""
-        call = Call(method, args, self.loop.create_future(), lease)
-        if actor.is_dead:
+        call = Call(method, args, self.loop.create_future(), lease, sender)
+        if actor.is_dead and not actor.is_beside(sender):
             self.later(self.draw_s("call_s"), lambda: call.refuse(self.lost(actor)))
             return call
         number = self.next_number()
@@ -503,9 +535,10 @@ class World:
         return call
 
     def _deliver(self, actor: SimActor, number: int, call: Call) -> None:
-        if actor.is_dead:
+        is_heard = not _is_between(actor, call)
+        if actor.is_dead and not is_heard:
             return
-        if call.lease is not None and actor.place is not None and not actor.place.silent:
+        if call.lease is not None and is_heard:
             try:
                 actor.book.hear(call.lease, self.now)
             except Fenced as error:
@@ -517,8 +550,7 @@ class World:
         if actor.state == "starting":
             actor.queue.append((number, call))
             return
-        assert actor.place is not None
-        if actor.place.silent or call.method in actor.hung:
+        if not is_heard or call.method in actor.hung:
             return
         answer = functools.partial(self._answer, actor, number, call)
         if isinstance(actor, Model):
@@ -531,15 +563,15 @@ class World:
     def _answer(
         self, actor: SimActor, number: int, call: Call, result: Any, error: BaseException | None
     ) -> None:
-        if actor.is_dead:
+        is_heard = not _is_between(actor, call)
+        if actor.is_dead and not is_heard:
             return
-        assert actor.place is not None
         is_ill = error is not None and not isinstance(error, Fenced)
         if is_ill and call.method == "check_health" and not actor.children:
             actor.is_ill = True
         way_s = self.draw_s("call_s")
         if call.method != "lifeline":
-            if self.hits("reply_lost") or actor.place.silent:
+            if self.hits("reply_lost") or not is_heard:
                 self.say(f"fault: reply of {actor} to {call.method} is lost")
                 actor.spoilt_at = self.now
                 actor.calls.pop(number, None)
@@ -562,6 +594,13 @@ class World:
             self.later(READ_S, self._arrive, actor, number, outcome, self.now + READ_S)
         elif actor.calls.pop(number, None) is not None:
             outcome()
+
+
+def _is_between(actor: SimActor, call: Call) -> bool:
+    """Whether a broken link, or a death, is between an actor and who calls it."""
+    if actor.is_dead:
+        return not actor.is_beside(call.sender)
+    return actor.place is not None and actor.place.silent and not actor.is_beside(call.sender)
 
 
 _HANGS = (("start", "start_hangs"), ("drain", "drain_hangs"), ("shutdown", "shutdown_hangs"))
