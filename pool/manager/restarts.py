@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import anyio
 
@@ -47,7 +48,7 @@ class Restarts:
     def record(self, member: Incarnation[InfoT], fault: Fault) -> Restart | GiveUp:
         """Write down why a member failed, and say what follows."""
         if member.leave_by is not None and fault.cause in _OVERRULED:
-            fault = Fault(_cause_of_notices(member), fault.detail)
+            fault = replace(fault, cause=_cause_of_notices(member))
         member.fault = fault
         slot = member.identity.slot
         now = anyio.current_time()
