@@ -496,8 +496,9 @@ class Supervisor(Hooks[InfoT]):
         """
         if not await self._silent_nodes(member):
             return
-        # Itself, and then those below it, whose leases end a little later.
-        linger_s = self.lease.lasts_s + self.lease.grace_s + RESPITE_S + self.patience_s
+        # Itself, with its grace; then those below it, who may hear from it until its very end.
+        lease = self.lease
+        linger_s = lease.lasts_s + 2 * lease.grace_s + RESPITE_S + self.patience_s
         member.lingers_until = anyio.current_time() + linger_s
         slot.look_anew()
         self.emit(
