@@ -392,7 +392,7 @@ class Supervisor(Hooks[InfoT]):
         while True:
             told = await self.cluster.lifeline(member.actor, news.version)
             if isinstance(told, Death):
-                member.cut_off = told.fault.cut_off
+                member.cut_off = member.cut_off or told.fault.cut_off
                 member.dead.set()
                 self._note_fault(member, told.fault)
                 return
@@ -400,6 +400,8 @@ class Supervisor(Hooks[InfoT]):
             if self.take_notices(member.identity, news.notices):
                 self._notices.take(member, MEMBER_SOURCE, news.notices)
             if news.fault is not None:
+                # NB: also where another fault came first. Somebody below it may live on.
+                member.cut_off = member.cut_off or news.fault.cut_off
                 self._note_fault(member, news.fault)
             self._note_trouble(member, news)
 
