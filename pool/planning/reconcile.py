@@ -145,7 +145,7 @@ class _Draft:
             elif original.is_well:
                 # Also when the replacement is ready: work is at the one that has been serving.
                 self._retire(index, f"slot {replaced} stays after all")
-            elif replacement.state is not None and replacement.state.is_serving:
+            elif replacement.state is State.READY and replacement.fault is None:
                 why = "its node leaves" if original.leave_by is not None else "it is outdated"
                 self._hand_over(original.index, index, f"{why}, its replacement is ready")
             elif original.state is None or original.state is State.STOPPING or original.fault:

@@ -237,6 +237,14 @@ def test_a_withdrawn_notice_keeps_the_member_even_when_its_replacement_is_ready(
     assert verbs(reconcile(slots, Goal(desired=1), NOW)) == [(Verb.RETIRE, 1), (Verb.DRAIN, 1)]
 
 
+def test_nothing_is_handed_over_to_a_replacement_that_has_just_failed() -> None:
+    faulty = SlotView(
+        index=1, role=Role.REPLACEMENT, replaces=0, state=State.READY, fault="it crashed"
+    )
+    plan = reconcile([*ready(1, leave_by=NOW + 500), faulty], Goal(desired=1), NOW)
+    assert verbs(plan) == [(Verb.STOP, 1)]
+
+
 def test_a_second_replacement_of_one_slot_is_one_too_many() -> None:
     slots = [
         *ready(1, leave_by=NOW + 500),
