@@ -21,6 +21,11 @@ from pool.planning.rolling import RollPolicy
 class Rolls(Lifetime[InfoT]):
     """Roll a pool to another revision, and back."""
 
+    @property
+    def roll_policy(self) -> RollPolicy | None:
+        """How fast outdated members are being replaced; None while no roll is under way."""
+        return self._goal.roll
+
     async def roll(
         self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
     ) -> RollResult:

@@ -186,6 +186,7 @@ class SimulatedCluster(Cluster):
         world = self._world
         record = world.find(actor)
         if record is None or (self._is_cut_off and not record.is_beside(self._owner)):
+            await anyio.sleep(world.draw_s("death_s"))
             return Death(Fault(Cause.CRASH, "it cannot be reached"))
         if isinstance(record, Model) and not record.is_dead:
             future: asyncio.Future[News | Death] = world.loop.create_future()

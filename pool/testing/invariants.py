@@ -21,6 +21,7 @@ from pool.cluster.lease import RESPITE_S
 from pool.errors import PoolError
 from pool.manager.events import Event, EventKind
 from pool.manager.manager import ResourcePoolManager
+from pool.manager.member import Member
 from pool.planning.lifecycle import State
 from pool.planning.plan import Role
 from pool.planning.restart import Cause
@@ -94,6 +95,8 @@ def _broken_now(pool: ResourcePoolManager[Any], world: World) -> list[str]:
             broken.append(f"INV-4: {actor} outlived its owner {owner}")
     ranks = Counter(slot.rank for slot in slots.values() if slot.rank is not None)
     broken += [f"INV-12: rank {rank} is held {n} times" for rank, n in ranks.items() if n > 1]
+    broken += _broken_by_ranks(pool)
+    broken += _broken_by_leases(pool, world)
     if pool.is_settled:
         ready = sum(
             slot.member is not None and slot.member.state is State.READY
@@ -116,13 +119,59 @@ def _broken_by_the_cut_off(
         lease = actor.book.lease
         if lease is not None and world.now > actor.book.ends_at() + RESPITE_S + lease.grace_s:
             yield f"INV-4: {actor} is cut off, and its lease was over long ago"
-        identity = actor.spec.identity
-        if not (_is_of(pool, identity) and pool.is_open):
+        who = _member_of(pool, actor.spec.identity)
+        if who is None or not pool.is_open:
             continue
-        if any(other.spec.identity.slot == identity.slot for other in live):
-            yield f"INV-1: slot {identity.slot} has a live member beside {actor}, which is cut off"
-        if generations.get(identity.slot) != identity.generation:
+        slot, generation = who
+        others = [other for other in live if other.spec.identity.slot == slot]
+        if any(other.spec.identity.generation != generation for other in others):
+            yield f"INV-1: slot {slot} has a live member beside {actor}, which is cut off"
+        if generations.get(slot) != generation:
             yield f"INV-1: {actor} is cut off, and its slot does not wait for it"
+
+
+def _broken_by_ranks(pool: ResourcePoolManager[Any]) -> Iterator[str]:
+    """Look at who has a rank, and who takes work (INV-13)."""
+    snapshot = pool.snapshot()
+    holders = set()
+    for slot in snapshot.slots:
+        if (slot.role is Role.HOLDER) != (slot.rank is not None):
+            yield f"INV-13: slot {slot.index} is {slot.role}, and its rank is {slot.rank}"
+        member = slot.member
+        if slot.role is Role.HOLDER and member is not None and member.state.is_serving:
+            holders.add(slot.index)
+    serving = {member.slot for member in pool.members(serving=True)}
+    if serving != holders or snapshot.ready != len(holders):
+        yield (
+            f"INV-13: slots {sorted(holders)} hold ranks and are ready, {sorted(serving)} take "
+            f"work, and {snapshot.ready} count as ready"
+        )
+
+
+def _broken_by_leases(pool: ResourcePoolManager[Any], world: World) -> Iterator[str]:
+    """Look at how long those below a member may live in its name (INV-17)."""
+    if world.now - world.stood_still_at < pool.lease.lasts_s + GUILT_S:
+        return  # Words that were on their way then count from when they are heard.
+    for actor in [*world.actors.values(), *world.cut_off.values()]:
+        owner = actor.owner
+        if owner is None or _member_of(pool, actor.spec.identity) is None:
+            continue
+        ends_at = owner.book.ends_at() + pool.patience_s
+        if world.now > owner.book.ends_at():
+            ends_at += pool.lease.grace_s  # It winds itself up, and them with it.
+        if actor.book.ends_at() > ends_at + SLACK_S:
+            late_s = actor.book.ends_at() - ends_at
+            yield f"INV-17: {actor} may live {late_s:.1f} s longer than {owner} can answer for"
+
+
+def _member_of(pool: ResourcePoolManager[Any], identity: Any) -> tuple[int, int] | None:
+    """Return the slot and generation of the pool's member that an actor is, or belongs to."""
+    if _is_of(pool, identity):
+        return identity.slot, identity.generation
+    if identity.instance != pool.instance or not identity.pool.startswith(f"{pool.name}/"):
+        return None
+    slot, generation = identity.pool.removeprefix(f"{pool.name}/").split("/")[0].split(".")
+    return int(slot), int(generation)
 
 
 def _identity(thing: Any) -> Any:
@@ -143,6 +192,9 @@ class Watch:
     Args:
         pool: The pool.
         cluster: The cluster it works in.
+
+    `occasions` counts how often a member was cut off, a rank was taken over by a spare, and a
+    member that was ready left for a roll, so that a test can see that they occurred at all.
     """
 
     def __init__(self, pool: ResourcePoolManager[Any], cluster: SimulatedCluster) -> None:
@@ -153,12 +205,16 @@ class Watch:
         self._retired: set[int] = set()
         self._cut_off: set[tuple[int | None, int | None]] = set()
         self._ranks: dict[int, int] = {}
+        self._states: dict[tuple[int | None, int | None], State] = {}
+        self._vacant: dict[int, float] = {}
+        self._serial = 0
         self._due: dict[tuple[int | None, int | None], float] = {}
         self._restarts: dict[Cause | None, deque[float]] = {}
         self._causes: dict[int | None, Cause] = {}
         self._has_failed = False
         self.restarts = 0
         self.faults: Counter[str] = Counter()
+        self.occasions: Counter[str] = Counter()
         pool.follow(self._hear)
 
     def check(self) -> None:
@@ -168,6 +224,8 @@ class Watch:
             InvariantBroken: Something does not hold.
         """
         self._check_drains()
+        self._check_vacant()
+        self._check_lapses()
         broken = [*self._broken, *_broken_now(self._pool, self._cluster.world)]
         if broken:
             raise InvariantBroken(broken, self._cluster.story())
@@ -198,6 +256,7 @@ class Watch:
     # -- what is heard ------------------------------------------------------------------------
 
     def _hear(self, event: Event) -> None:
+        self._check_vacant()
         member = (event.slot, event.generation)
         match event.kind:
             case EventKind.MEMBER_STATE:
@@ -213,9 +272,11 @@ class Watch:
                 self._check_drainer(event)
             case EventKind.MEMBER_CUT_OFF:
                 self._cut_off.add(member)
+                self.occasions["cut off"] += 1
             case EventKind.SLOT_SPARED:
                 assert event.slot is not None
                 self._ranks.pop(event.slot, None)
+                self.occasions["taken over"] += 1
             case EventKind.MEMBER_NOTICE:
                 self._hear_notice(event, member)
             case EventKind.RESTART_PLANNED:
@@ -237,8 +298,12 @@ class Watch:
 
     def _hear_state(self, event: Event, member: tuple[int | None, int | None]) -> None:
         state = State(event.facts["state"])
+        before = self._states.get(member)
+        self._states[member] = state
         if state is State.PENDING:
-            live = len(self._pool.members()) - len(self._cut_off)
+            members = self._pool.members()
+            self._check_serial(event, members)
+            live = len(members) - len(self._cut_off)
             most = self._pool.most
             if live > most:
                 self._break(f"INV-2: {live} members live, {most} may, as slot {event.slot} starts")
@@ -246,14 +311,72 @@ class Watch:
             self._check_guilt(event, "suspected")
         elif state is State.GONE:
             self._cut_off.discard(member)
+            del self._states[member]
         elif state.is_leaving:
             self._due.pop(member, None)
-            is_excused = member in self._excused or self._is_outdated(event.slot)
+            is_rolled = "outdated" in event.facts["reason"] and self._is_outdated(event.slot)
+            is_excused = member in self._excused or is_rolled
+            if before is State.READY and is_rolled and member not in self._excused:
+                self._check_roll(event)
             if not is_excused and event.slot not in self._retired:
                 self._break(
                     f"INV-3: {event.slot}.{event.generation} is {state} without a reason of its "
                     f"own: {event.facts['reason']}"
                 )
+
+    def _check_serial(self, event: Event, members: list[Member[Any]]) -> None:
+        [serial] = [member.serial for member in members if member.slot == event.slot]
+        if serial <= self._serial:
+            self._break(
+                f"INV-16: {event.slot}.{event.generation} has serial {serial} after {self._serial}"
+            )
+        self._serial = max(self._serial, serial)
+
+    def _check_roll(self, event: Event) -> None:
+        """Look at a member that was ready, and leaves for no other reason than a roll."""
+        self.occasions["rolled"] += 1
+        slots = {slot.index: slot for slot in self._pool.snapshot().slots}
+        assert event.slot is not None
+        if slots[event.slot].rank is None:
+            return  # Somebody who is ready has taken it over, or the pool shrinks.
+        roll = self._pool.roll_policy
+        floor = self._pool.desired - (0 if roll is None else roll.max_unavailable)
+        ready = len(self._pool.members(serving=True))
+        if ready < floor:
+            self._break(
+                f"INV-15: the roll takes {event.slot}.{event.generation} away, which leaves "
+                f"{ready} ready, {floor} have to be"
+            )
+
+    def _check_vacant(self) -> None:
+        """Look for ranks that nobody serves although a spare is there (INV-14)."""
+        if not self._pool.policies.spares:
+            return
+        pool, loop = self._pool.snapshot(), self._cluster.world.loop
+        # Whoever stands still sees nothing of what happens meanwhile.
+        now = anyio.current_time() - loop.stalled_s
+        held = {
+            slot.rank for slot in pool.slots if slot.member is not None and slot.member.state.is_up
+        }
+        vacant = set(range(pool.desired)) - held if pool.spares_ready else set()
+        self._vacant = {rank: self._vacant.get(rank, now) for rank in sorted(vacant)}
+        for rank, since in self._vacant.items():
+            if now - since > SLACK_S:
+                self._break(f"INV-14: rank {rank} has nobody, and a spare waits")
+                self._vacant = {}
+                break
+
+    def _check_lapses(self) -> None:
+        """Look at those whose lease ended while their owner was there to renew it (INV-17)."""
+        world = self._cluster.world
+        for actor, at, still_at in world.lapsed:
+            if _member_of(self._pool, actor.spec.identity) is None:
+                continue
+            lease = actor.book.lease
+            span_s = GUILT_S if lease is None else lease.lasts_s + GUILT_S
+            if at - still_at > span_s and not _is_unreachable(actor, at - span_s):
+                self._break(f"INV-17: the lease of {actor} ended, and its owner is there")
+        world.lapsed.clear()
 
     def _hear_notice(self, event: Event, member: tuple[int | None, int | None]) -> None:
         left_s = event.facts.get("left_s")
@@ -360,6 +483,15 @@ class Watch:
 
     def _break(self, sentence: str) -> None:
         self._broken.append(f"{sentence} (at {anyio.current_time():.3f} s)")
+
+
+def _is_unreachable(actor: SimActor, since: float) -> bool:
+    """Whether an actor, or somebody above it, could not be reached, or was dead."""
+    if actor.is_cut_off or actor.doomed or actor.died_at > since:
+        return True
+    if actor.place is not None and (actor.place.silent or actor.place.silent_at > since):
+        return True
+    return actor.owner is not None and _is_unreachable(actor.owner, since)
 
 
 def _is_guilty(actor: SimActor, now: float) -> bool:

@@ -72,6 +72,9 @@ class World:
         self.cut_off: dict[str, SimActor] = {}
         self.frozen: dict[str, Any] = {}
         self.trespasses: list[str] = []
+        # Whose lease ended, when, and when last before that somebody stood still.
+        self.lapsed: list[tuple[SimActor, float, float]] = []
+        self._frozen_at = -math.inf
         self.spared: set[str] = set()
         self.digest = sha256()
         self.log: deque[str] = deque(maxlen=log_kept)
@@ -99,6 +102,11 @@ class World:
     @property
     def now(self) -> float:
         return 0.0 if self._loop is None else self._loop.time()
+
+    @property
+    def stood_still_at(self) -> float:
+        """When last all stood still, or a driver did."""
+        return max(self.loop.stalled_until, self._frozen_at)
 
     def unix_time(self) -> float:
         return EPOCH_S + self.now
@@ -314,6 +322,7 @@ class World:
         """Let a process stand still, alone, while the others go on."""
         self.say(f"{process} stands still for {for_s:.3f} s")
         process.freeze()
+        self._frozen_at = self.now + for_s
         self.later(for_s, self._thaw_process, process)
 
     def _thaw_process(self, process: Process) -> None:
@@ -416,6 +425,7 @@ class World:
         lease = actor.book.lease
         assert lease is not None
         self.say(f"lease of {actor} is over")
+        self.lapsed.append((actor, self.now, self.stood_still_at))
         end = functools.partial(self._end_by_lease, actor)
         if actor.is_running or actor.is_cut_off:
             actor.wind_up(lease.grace_s, lambda text: self.say(f"{actor}: {text}"), end)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import random
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import anyio
 
 import pool
+from pool.planning.rolling import RollPolicy
 from pool.testing import Autoscaler, FaultPlan, SimNode, SimulatedCluster, run
 from pool.testing.invariants import Watch
 
@@ -30,6 +33,7 @@ FAULTS = FaultPlan(
     health_hangs_per_h=0.5,
     node_losses_per_h=0.3,
     node_silences_per_h=0.5,
+    node_silent_for_s=(1.0, 120.0),
     notices_per_h=0.5,
     notice_withdrawn=0.3,
     stalls_per_h=2,
@@ -37,13 +41,17 @@ FAULTS = FaultPlan(
 )
 """Everything at once, some hundred times as often as in a bad week."""
 
-CONVERGES_S = 420.0
+LINGERS_S = 140.0
+"""How long a member that is cut off keeps its slot: lease (60 s), its own grace and that of its
+hosts (30 s each), the hosts' patience (12 s), and respite (5 s)."""
+CONVERGES_S = 420.0 + LINGERS_S
 """How long a pool may take to settle once nothing goes wrong any more.
 
 The longest way there: a start that hangs is given up after START_S, or a bad health is noticed
-after failures × period (15 s) and grace (30 s); a silent node is given up after 14 s; the ladder
-takes 30 s; then the back-off of 60 s, a reservation that is not ready and is made anew after 60 s,
-and another start.
+after failures × period (15 s) and grace (30 s); a silent node is given up after its `silence_s`;
+the ladder takes 30 s, and a death that nobody confirms 5 s more; then the back-off of 60 s, a
+reservation that is not ready and is made anew after 60 s, and another start. Beside that the slot
+of a member that is cut off lingers, and until it is closed the pool is not settled.
 """
 START_S = 60.0
 
@@ -57,6 +65,11 @@ class Outcome:
     settled_s: float
     restarts: int
     faults: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+class Newer(pool.NodeHost):
+    """Be other code to roll to."""
 
 
 def play(seed: int, hours: float = 1.0, *, faults: FaultPlan = FAULTS, **options: Any) -> Outcome:
@@ -69,6 +82,9 @@ async def _play(seed: int, hours: float, faults: FaultPlan, options: dict[str, A
     nodes = chance.choice([4, 6, 10])
     devices = chance.choice([4, 8, 16])
     scaler = Autoscaler(node=SimNode(gpus=8), delay_s=60, nodes_max=nodes)
+    if faults is FAULTS:
+        # Nodes that the cluster gives up soon, or only after the leases there are over.
+        faults = dataclasses.replace(faults, silence_s=chance.choice([14.0, 14.0, 100.0]))
     cluster = SimulatedCluster(
         [SimNode(gpus=8)] * nodes,
         seed=seed,
@@ -81,9 +97,12 @@ async def _play(seed: int, hours: float, faults: FaultPlan, options: dict[str, A
         "shape": pool.ReplicaShape(devices=devices, cpus_per_device=1),
         "hosts_hold_devices": chance.random() < 0.3,
         "surge": chance.choice([0, 1, 1, 2]),
+        "spares": min(chance.choice([0, 0, 1, 2]), most - 1),
+        "lease_s": chance.choice([21.0, 30.0, 60.0]),
         "start_timeout_s": START_S,
         "restart": pool.RestartPolicy(intensity=chance.choice([3, 20, 1000])),
     }
+    rolls = chance.random() < 0.6
     replicas = pool.ReplicaPool("r", cluster=cluster, **(given | options))
     # A word drawn at random would make two equal runs differ.
     replicas.instance = "simulated"
@@ -99,15 +118,22 @@ async def _play(seed: int, hours: float, faults: FaultPlan, options: dict[str, A
             if chance.random() < 0.03:
                 await _change_mind(chance, cluster, replicas, most)
                 watch.check()
+            if rolls and chance.random() < 0.02:
+                await _roll(chance, cluster, replicas)
+                watch.check()
         # One in four closes in the midst of it all.
         settled_s = 0.0
         if seed % 4:
-            settled_s = await _calm_down(cluster, replicas, nodes, max(1, most - 1))
+            # Room for the spares, and for one that comes before another goes.
+            size = max(1, most - 1 - replicas.policies.spares)
+            settled_s = await _calm_down(cluster, replicas, nodes, size)
             watch.check()
             await _check_stays_settled(cluster, replicas)
     watch.check_closed()
     assert bystander in cluster.actors("bystander"), "INV-10: a bystander was reaped"
-    return Outcome(cluster.digest, cluster, settled_s, watch.restarts, watch.faults)
+    return Outcome(
+        cluster.digest, cluster, settled_s, watch.restarts, watch.faults, watch.occasions
+    )
 
 
 class Bystander:
@@ -134,6 +160,39 @@ async def _change_mind(
     # INV-11: a cancelled call leaves the pool consistent.
     with anyio.move_on_after(chance.uniform(0, limit_s) if cancelled else math.inf):
         await _try_scale(cluster, replicas, size, limit_s)
+
+
+async def _roll(
+    chance: random.Random, cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    """Roll to another host class or back, in one of the ways in which drivers do it."""
+    surge = chance.choice([0, 1, 2])
+    policy = RollPolicy(surge=surge, max_unavailable=chance.choice([0, 1]) if surge else 1)
+    host = chance.choice([pool.NodeHost, Newer])
+    way = chance.choice(["waits", "cancels", "pauses", "turns back", "rolls again"])
+    cluster.note(f"the driver rolls to {host.__name__} and {way}: {policy}")
+    patience_s = chance.uniform(0, 10)
+    # INV-11: a cancelled call leaves the roll in force.
+    with anyio.move_on_after(patience_s if way == "cancels" else math.inf):
+        await _try_roll(cluster, replicas.change(host=host, policy=policy, timeout_s=patience_s))
+    match way:
+        case "pauses":
+            replicas.pause_roll()
+            await anyio.sleep(chance.uniform(0, 60))
+            replicas.resume_roll()
+        case "turns back":
+            await _try_roll(cluster, replicas.roll_back(policy, timeout_s=60))
+        case "rolls again":
+            await _try_roll(cluster, replicas.roll(timeout_s=60))
+        case _:
+            pass
+
+
+async def _try_roll(cluster: SimulatedCluster, rolling: Awaitable[Any]) -> None:
+    try:
+        await rolling
+    except pool.PoolFailed as error:
+        cluster.note(f"the driver is told: {type(error).__name__}")
 
 
 async def _try_scale(

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import pool
+from pool.planning.rolling import RollPolicy
 from pool.testing import FaultPlan, SimNode, SimulatedCluster, VirtualTime
 from pool.testing.invariants import Watch
-from tests.simulation.scenario import CONVERGES_S
+from tests.simulation.scenario import CONVERGES_S, LINGERS_S
 
 SPANS_S = st.sampled_from([0.003, 0.05, 0.7, 1.1, 2.0, 6.0, 17.0, 40.0, 130.0])
 PICKS = st.integers(0, 1000)
@@ -32,31 +33,34 @@ class PoolMachine(RuleBasedStateMachine):
         nodes=st.integers(2, 6),
         hosts=st.sampled_from([1, 1, 2]),
         surge=st.integers(0, 2),
+        spares=st.integers(0, 2),
+        lease_s=st.sampled_from([21.0, 60.0]),
         intensity=st.sampled_from([0, 2, 1000, 1000]),
         begin_with=st.sampled_from(["nothing", "some", "all"]),
     )
     def open(
-        self, seed: int, nodes: int, hosts: int, surge: int, intensity: int, begin_with: str
+        self, seed: int, nodes: int, hosts: int, begin_with: str, spares: int, **options: Any
     ) -> None:
         self.virtual = VirtualTime(seed=seed, limit_s=1e6)
+        # The spares have room beside the rest, or the pool would never settle.
+        self.nodes = nodes + spares * hosts
         self.most = nodes // hosts
-        self.nodes = nodes
         self.opened = False
-        self.virtual.run(lambda: self._open(seed, hosts, surge, intensity))
+        self.virtual.run(lambda: self._open(seed, hosts, spares=spares, **options))
         self.opened = True
         size = {"nothing": 0, "some": (self.most + 1) // 2, "all": self.most}[begin_with]
         if size:
             self.virtual.run(lambda: self.pool.scale(size))
 
-    async def _open(self, seed: int, hosts: int, surge: int, intensity: int) -> None:
+    async def _open(self, seed: int, hosts: int, intensity: int, **options: Any) -> None:
         self.cluster = SimulatedCluster([SimNode(gpus=8)] * self.nodes, seed=seed)
         self.pool = pool.ReplicaPool(
             "r",
             shape=pool.ReplicaShape(devices=8 * hosts, cpus_per_device=1),
             cluster=self.cluster,
-            surge=surge,
             start_timeout_s=60,
             restart=pool.RestartPolicy(intensity=intensity),
+            **options,
         )
         self.cluster.listen(self.pool)
         self.watch = Watch(self.pool, self.cluster)
@@ -103,6 +107,40 @@ class PoolMachine(RuleBasedStateMachine):
             await asyncio.sleep(0)
 
         self.do(begin)
+
+    @rule(
+        surge=st.integers(0, 2),
+        max_unavailable=st.integers(0, 2),
+        back=st.booleans(),
+        limit_s=st.sampled_from([0.5, 30.0, 600.0]),
+    )
+    def roll(self, surge: int, max_unavailable: int, back: bool, limit_s: float) -> None:
+        """Roll to a new revision, or back to the one before."""
+        policy = RollPolicy(surge=surge, max_unavailable=max_unavailable or int(not surge))
+
+        async def roll() -> None:
+            turn = self.pool.roll_back if back else self.pool.roll
+            try:
+                await turn(policy, timeout_s=limit_s)
+            except (pool.PoolFailed, pool.PoolClosed) as error:
+                self.cluster.note(f"the driver is told: {type(error).__name__}")
+
+        async def begin() -> None:
+            self.scaling.append(asyncio.create_task(roll()))
+            await asyncio.sleep(0)
+
+        self.do(begin)
+
+    @precondition(lambda self: self.pool.roll_policy is not None)
+    @rule(after_s=SPANS_S)
+    def pause_roll(self, after_s: float) -> None:
+        self.do(self.pool.pause_roll)
+        self.virtual.advance(after_s)
+
+    @precondition(lambda self: self.pool.roll_policy is not None)
+    @rule()
+    def resume_roll(self) -> None:
+        self.do(self.pool.resume_roll)
 
     @precondition(lambda self: self.scaling)
     @rule(number=PICKS)
@@ -172,7 +210,7 @@ class PoolMachine(RuleBasedStateMachine):
         return [place.node_id for place in self.places() if place.groups and not place.draining]
 
     @precondition(lambda self: self.cluster.nodes)
-    @rule(number=PICKS, for_s=st.sampled_from([0.5, 8.0, 60.0]), after_s=SPANS_S)
+    @rule(number=PICKS, for_s=st.sampled_from([0.5, 8.0, 60.0, 200.0]), after_s=SPANS_S)
     def silence(self, number: int, for_s: float, after_s: float) -> None:
         self.do(lambda: self.cluster.silence_node(self.pick(self.cluster.nodes, number), for_s))
         self.virtual.advance(after_s)
@@ -206,14 +244,15 @@ class PoolMachine(RuleBasedStateMachine):
     async def _settle(self) -> None:
         for task in self.scaling:
             task.cancel()
+        self.pool.resume_roll()
         self.cluster.faults = FaultPlan()
         for node in self.cluster.nodes:
             self.cluster.undrain_node(node)
         for _ in range(self.nodes - len(self.cluster.nodes)):
             self.cluster.add_node()
         self.cluster.unhang()
-        # Silent nodes are lost, or heard again, by then.
-        await anyio.sleep(60)
+        # Silent nodes are lost, or heard again, by then, and who was cut off is over.
+        await anyio.sleep(LINGERS_S)
         for _ in range(self.nodes - len(self.cluster.nodes)):
             self.cluster.add_node()
         await self.pool.scale(self.most, timeout_s=CONVERGES_S)

@@ -7,6 +7,7 @@ reason that it has to fail for; a mutant that survives all of them fails the tes
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,11 +18,14 @@ import pool
 from pool.cluster.interface import Fault, Reply, ReplyKind
 from pool.manager import pulse, restarts, supervisor
 from pool.manager.member import Incarnation
+from pool.manager.supervisor import Supervisor
+from pool.planning import reconcile as planner
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import State
 from pool.planning.plan import Action, Goal, Plan, Role, SlotView, Verb
 from pool.planning.reconcile import reconcile
-from pool.planning.restart import Restart
+from pool.planning.restart import GiveUp, Restart, plan_restart
+from pool.replica.host_pool import HostPool
 from pool.testing import FaultPlan, SimulatedCluster
 from pool.testing.room import Group
 from pool.testing.virtual_time import Deadlock
@@ -89,8 +93,13 @@ def forgets_the_ladder_before_a_deadline(patch: pytest.MonkeyPatch) -> None:
 
 
 def never_gives_up(patch: pytest.MonkeyPatch) -> None:
-    def mutant(*args: Any, now: float, **options: Any) -> Restart:
-        return Restart(now, "why not")
+    def mutant(policy: pool.RestartPolicy, *args: Any, **options: Any) -> Restart | GiveUp:
+        # A gang goes on standing and falling together.
+        return (
+            Restart(options["now"], "why not")
+            if policy.intensity
+            else plan_restart(policy, *args, **options)
+        )
 
     patch.setattr(restarts, "plan_restart", mutant)
 
@@ -148,6 +157,71 @@ def sleeps_through_what_time_brings(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(supervisor, "reconcile", mutant)
 
 
+def does_not_wait_for_who_is_cut_off(patch: pytest.MonkeyPatch) -> None:
+    async def hurry(self: Supervisor[Any], slot: Any, member: Incarnation[Any]) -> None:
+        pass
+
+    patch.setattr(Supervisor, "_outlast", hurry)
+
+
+def thinks_of_replicas_but_not_of_their_hosts(patch: pytest.MonkeyPatch) -> None:
+    async def trust(self: pool.ReplicaPool, actor: pool.Actor, info: Any) -> bool:
+        return True
+
+    patch.setattr(pool.ReplicaPool, "has_ended", trust)
+
+
+def renews_leases_with_polls_only(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Supervisor, "_renew_leases", lambda self: None)
+
+
+def grants_hosts_more_than_it_has(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(HostPool, "lease", Supervisor.lease)
+
+
+def gives_a_spare_out_twice(patch: pytest.MonkeyPatch) -> None:
+    find = planner._Draft._ready_spares
+    patch.setattr(planner._Draft, "_ready_spares", lambda self: sorted(2 * find(self)))
+
+
+def lets_a_spare_keep_its_rank(patch: pytest.MonkeyPatch) -> None:
+    act = Supervisor._act
+
+    def mutant(self: Supervisor[Any], action: Action) -> None:
+        rank = self._slots[action.slot].rank if action.verb is Verb.SPARE else None
+        act(self, action)
+        if action.verb is Verb.SPARE:
+            self._slots[action.slot].rank = rank
+
+    patch.setattr(Supervisor, "_act", mutant)
+
+
+def leaves_its_spares_idle(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(planner._Draft, "_promote_spares", lambda self: None)
+
+
+def rolls_everybody_at_once(patch: pytest.MonkeyPatch) -> None:
+    def mutant(slots: Sequence[SlotView], goal: Goal, now: float) -> Plan:
+        if goal.roll is not None:
+            goal = replace(goal, roll=replace(goal.roll, max_unavailable=100))
+        return reconcile(slots, goal, now)
+
+    patch.setattr(supervisor, "reconcile", mutant)
+
+
+def counts_serials_by_slot(patch: pytest.MonkeyPatch) -> None:
+    incarnate = Supervisor._incarnate
+
+    def mutant(self: Supervisor[Any], slot: Any, reason: str) -> Incarnation[Any]:
+        self._serial = slot.generation
+        return incarnate(self, slot, reason)
+
+    patch.setattr(Supervisor, "_incarnate", mutant)
+
+
+SILENCES = FaultPlan(node_silences_per_h=3, node_silent_for_s=(1.0, 120.0))
+SLOW_STARTS = FaultPlan(actor_start_s=(12.0, 24.0))
+
 STANDSTILLS = FaultPlan(call_s=(0.1, 0.3), stalls_per_h=120, stall_s=(3.5, 6.0))
 """Long enough to outlast a poll by more than its share, with the member's answer on the way."""
 NOTICES = FaultPlan(notices_per_h=3, notice_s=(40.0, 200.0))
@@ -174,8 +248,17 @@ DEAF_DRAINS = FaultPlan(
         (stops_a_neighbour_along, "INV-3", FAULTS, {}),
         (shuffles_ranks, "INV-3", FAULTS, {}),
         (holds_its_own_sleep_against_others, "INV-9", STANDSTILLS, {}),
-        (takes_silence_for_illness, "INV-9", FaultPlan(poll_unavailable=0.5), {}),
+        (takes_silence_for_illness, "INV-9", FaultPlan(poll_unavailable=0.5), {"lease_s": 600.0}),
         (sleeps_through_what_time_brings, "INV-7", NOTICES, {"surge": 0}),
+        (does_not_wait_for_who_is_cut_off, "INV-1: .* cut off", SILENCES, {}),
+        (thinks_of_replicas_but_not_of_their_hosts, "INV-1: .* cut off", SILENCES, {}),
+        (renews_leases_with_polls_only, "INV-17", SLOW_STARTS, {"lease_s": 21.0}),
+        (grants_hosts_more_than_it_has, "INV-17", SILENCES, {}),
+        (gives_a_spare_out_twice, "INV-3", FAULTS, {"spares": 1}),
+        (lets_a_spare_keep_its_rank, "INV-1[23]", FAULTS, {"spares": 1}),
+        (leaves_its_spares_idle, "INV-14", FAULTS, {"spares": 1}),
+        (rolls_everybody_at_once, "INV-15", FAULTS, {}),
+        (counts_serials_by_slot, "INV-16", FAULTS, {}),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -196,7 +279,13 @@ def play_all(faults: FaultPlan, options: dict[str, Any]) -> None:
         play(seed, HOURS, faults=faults, **options)
 
 
-@pytest.mark.parametrize("faults", [NOTICES, DEAF_DRAINS])
+@pytest.mark.parametrize("faults", [NOTICES, DEAF_DRAINS, SILENCES, SLOW_STARTS])
 def test_the_manager_without_a_bug_is_not(faults: FaultPlan) -> None:
+    seen = Counter[str]()
     for seed in range(3):
-        play(seed, HOURS, faults=faults)
+        seen.update(play(seed, HOURS, faults=faults).seen)
+    if faults is SILENCES:
+        # Rare states have to occur, or nothing is shown.
+        assert seen["cut off"]
+        assert seen["taken over"]
+        assert seen["rolled"]

@@ -61,7 +61,7 @@ QUIET = FaultPlan(
 def test_a_driver_that_stands_still_and_a_checker_that_cannot_ask_judge_nobody() -> None:
     """INV-9. Not one member is suspected, or lost, although every minute something fails."""
     for seed in range(3):
-        outcome = play(seed, faults=QUIET)
+        outcome = play(seed, faults=QUIET, lease_s=60.0)
         assert not outcome.faults
         assert not [line for line in outcome.cluster.log if "state=suspect" in line]
 
