@@ -134,6 +134,7 @@ class _Draft:
 
     def _settle_replacements(self) -> None:
         found = [s for s in self.concerned.values() if self.role(s.index) is Role.REPLACEMENT]
+        begun = sum(slot.state is not None and self._is_rolled(slot.replaces) for slot in found)
         for replacement in sorted(found, key=lambda slot: slot.index):
             index = replacement.index
             replaced = replacement.replaces
@@ -155,8 +156,28 @@ class _Draft:
                 self._retire(index, f"slot {replaced} stays after all")
             elif original.state.is_coming:
                 self._hand_over(original.index, index, "it leaves before it was ready")
+            elif (
+                (roll := self.goal.roll) is not None
+                and self._is_rolled(original.index)
+                and replacement.state is None
+                and begun >= roll.surge
+            ):
+                # It might never start, and for as long as it waits the other one would stay.
+                self._retire(index, f"the roll has no surge for a replacement of slot {replaced}")
             else:
+                begun += replacement.state is None and self._is_rolled(original.index)
                 self.replacement_of[original.index] = index
+
+    def _is_rolled(self, index: int | None) -> bool:
+        """Whether a slot's member leaves for no other reason than that it is outdated."""
+        slot = None if index is None else self.slots.get(index)
+        return (
+            slot is not None
+            and slot.outdated
+            and slot.leave_by is None
+            and slot.state is not None
+            and slot.state.is_up
+        )
 
     def _hand_over(self, original: int, replacement: int, reason: str) -> None:
         rank = self.rank(original)

@@ -245,6 +245,17 @@ def test_nothing_is_handed_over_to_a_replacement_that_has_just_failed() -> None:
     assert verbs(plan) == [(Verb.STOP, 1)]
 
 
+def test_a_replacement_that_a_slower_roll_has_no_room_for_makes_way_for_the_roll() -> None:
+    """A roll with a surge was overtaken by one that takes away first."""
+    slots = [
+        *ready(2, outdated=True),
+        SlotView(index=2, role=Role.REPLACEMENT, replaces=0),
+    ]
+    goal = Goal(desired=2, surge=0, roll=RollPolicy(surge=0, max_unavailable=1))
+    plan = reconcile(slots, goal, NOW)
+    assert verbs(plan) == [(Verb.RETIRE, 2), (Verb.CLOSE, 2), (Verb.DRAIN, 0)]
+
+
 def test_a_second_replacement_of_one_slot_is_one_too_many() -> None:
     slots = [
         *ready(1, leave_by=NOW + 500),
