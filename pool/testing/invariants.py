@@ -469,7 +469,12 @@ class Watch:
         ):
             return
         for actor in self._actors_of(event):
-            if self._cluster.world.now - actor.hurt_at > GUILT_S:
+            now = self._cluster.world.now
+            hosts_are_heard = all(
+                host.place is None or now - host.place.silent_at > GUILT_S
+                for host in actor.children.values()
+            )
+            if now - actor.hurt_at > GUILT_S and hosts_are_heard:
                 self._break(f"INV-9: {actor} was judged while it drained")
 
     def _actors_of(self, event: Event) -> list[SimActor]:
