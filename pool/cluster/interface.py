@@ -196,13 +196,11 @@ class Fault:
         cause: The budget that it counts against.
         detail: What happened, in a sentence.
         retry_in_s: Seconds until the next try that the member itself asked for, if it did.
-        cut_off: Whether the member may live on where nobody can reach it, until its lease ends.
     """
 
     cause: Cause
     detail: str
     retry_in_s: float | None = None
-    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +361,7 @@ class Cluster(ABC):
 
     @abstractmethod
     async def silent_nodes(self, nodes: Sequence[str], actor: Actor) -> list[str]:
-        """Return the nodes that do not answer at all, of those named and the actor's own.
+        """Return the nodes that do not answer at all, of those named, or else the actor's own.
 
         Whoever is killed on such a node may live on. A machine that refuses a connection does
         answer: what ran there under the cluster is gone.

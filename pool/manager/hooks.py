@@ -93,14 +93,6 @@ class Hooks(ABC, Generic[InfoT]):
         """Initiate the end of the member's actor, and of all that it is known to have started."""
         self.cluster.kill(actor)
 
-    async def has_ended(self, actor: Actor, info: InfoT | None) -> bool:
-        """Return whether all that a killed member had started is known to have ended as well.
-
-        It is asked when the member did not end in good order, and may wait for as long as the
-        ladder gives it. Where somebody may live on, cut off, the slot waits for the lease (INV-1).
-        """
-        return True
-
     async def release(self, reservation: Reservation) -> None:
         """Give back what `reserve` returned."""
         await self.cluster.release(reservation)

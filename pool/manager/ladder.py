@@ -191,10 +191,7 @@ async def _kill(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -
                 tasks.start_soon(_listen, hooks, member)
             await member.dead.wait()
             tasks.cancel_scope.cancel()
-        if way.rung != "hook" and not member.cut_off:
-            member.cut_off = not await hooks.has_ended(member.actor, member.info)
     if scope.cancelled_caught:
-        member.cut_off = True
         way.troubles.append(f"its death was not confirmed within {limit_s:.1f} s")
 
 

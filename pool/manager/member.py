@@ -73,7 +73,6 @@ class Incarnation(Generic[InfoT]):
     reservation: Reservation | None = None
     actor: Actor | None = None
     info: InfoT | None = None
-    cut_off: bool = False
     lingers_until: float | None = None
     health: HealthRecord = field(default_factory=HealthRecord)
     ready_since: float = math.inf

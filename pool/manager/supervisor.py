@@ -392,7 +392,6 @@ class Supervisor(Hooks[InfoT]):
         while True:
             told = await self.cluster.lifeline(member.actor, news.version)
             if isinstance(told, Death):
-                member.cut_off = member.cut_off or told.fault.cut_off
                 member.dead.set()
                 self._note_fault(member, told.fault)
                 return
@@ -400,8 +399,6 @@ class Supervisor(Hooks[InfoT]):
             if self.take_notices(member.identity, news.notices):
                 self._notices.take(member, MEMBER_SOURCE, news.notices)
             if news.fault is not None:
-                # NB: also where another fault came first. Somebody below it may live on.
-                member.cut_off = member.cut_off or news.fault.cut_off
                 self._note_fault(member, news.fault)
             self._note_trouble(member, news)
 
@@ -476,7 +473,7 @@ class Supervisor(Hooks[InfoT]):
     async def _put_down(self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
         report = await put_down(self, member, way)
         self._reports.append(report)
-        if member.cut_off or (member.fault is not None and member.fault.cut_off):
+        if member.actor is not None and report.rung != "hook":
             await self._outlast(slot, member)
         self._advance(member, State.GONE, f"nothing of it is left ({report.rung})")
         slot.incarnation = None
@@ -494,9 +491,10 @@ class Supervisor(Hooks[InfoT]):
     async def _outlast(self, slot: Slot[InfoT], member: Incarnation[InfoT]) -> None:
         """Wait until a member that cannot be reached is gone by its lease (INV-1).
 
+        Also one that is known to be dead: somebody below it may be on a node that does not answer.
         A pool that closes does not wait: the lease needs nobody.
         """
-        if not await self._silent_nodes(member):
+        if self._closing_by is not None or not await self._silent_nodes(member):
             return
         # Itself, with its grace; then those below it, who may hear from it until its very end.
         lease = self.lease

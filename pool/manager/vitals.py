@@ -94,7 +94,7 @@ class Vitals(Supervisor[InfoT]):
         if silent:
             self._notices.avoid(silent)
             detail = f"{why}; {', '.join(silent)} does not answer"
-            self._note_fault(member, Fault(Cause.NODE_LOST, detail, cut_off=True))
+            self._note_fault(member, Fault(Cause.NODE_LOST, detail))
         else:
             self._note_fault(member, Fault(Cause.UNHEALTHY, why))
 

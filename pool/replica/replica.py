@@ -19,7 +19,6 @@ from pool.cluster.interface import Actor, Fault, Identity, News, Reservation
 from pool.errors import MemberFailed, SizeUnreachable, StartFailed
 from pool.host.info import ReplicaInfo
 from pool.planning.drain import child_budget
-from pool.planning.lifecycle import State
 from pool.planning.restart import Cause, Failure
 from pool.replica.host_pool import HostPlan, HostPool
 
@@ -110,13 +109,13 @@ class Replica:
         self._bulletin.fail(replace(fault, detail=f"host {host}: {fault.detail}"))
 
     async def check_health(self) -> None:
-        """Say what this replica's own manager knows of its hosts.
+        """Say whether this replica's own manager looks after its hosts.
 
         It runs on a thread of its own and only reads what the manager's loop wrote, and it says
         so when that loop has not moved for too long.
 
         Raises:
-            MemberFailed: A host is suspect, or the manager's loop is stuck.
+            MemberFailed: The manager's loop is stuck. What it finds out of hosts is told as news.
         """
         hosts = self._hosts
         if hosts is None or not hosts.polled_at:
@@ -135,10 +134,6 @@ class Replica:
                 detail = (
                     f"its hosts were last polled {age_s:.1f} s ago, {limit_s:.1f} s are allowed"
                 )
-                raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
-        for member in hosts.members():
-            if member.state is State.SUSPECT:
-                detail = f"host {member.slot} is suspect"
                 raise MemberFailed(self._identity.member, Cause.UNHEALTHY, detail)
 
     async def lifeline(self, seen: int) -> News:

@@ -14,9 +14,7 @@ from pool.cluster.interface import (
     Actor,
     ActorSpec,
     Cluster,
-    Death,
     Identity,
-    News,
     Reservation,
 )
 from pool.dispatch.broadcast import broadcast
@@ -444,21 +442,6 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             identity=identity,
             reservation=reservation,
         )
-
-    async def has_ended(self, actor: Actor, info: ReplicaInfo | None) -> bool:
-        """Wait for the end of its hosts: one may be on a node that nobody can reach."""
-        deaths: list[Death] = []
-
-        async def await_end(host: Actor) -> None:
-            told: News | Death = News()
-            while isinstance(told, News):
-                told = await self.cluster.lifeline(host, told.version)
-            deaths.append(told)
-
-        async with anyio.create_task_group() as tasks:
-            for host in info.hosts if info is not None else ():
-                tasks.start_soon(await_end, host.actor)
-        return not any(death.fault.cut_off for death in deaths)
 
     def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:
         """Kill the hosts too: they would follow, but a thousandth of a second later."""

@@ -319,12 +319,13 @@ class SimulatedCluster(Cluster):
     async def silent_nodes(self, nodes: Sequence[str], actor: Actor) -> list[str]:
         await self._message()
         places = self._world.room.places
-        record = self._world.find(actor)
-        own = [] if record is None or record.place is None else [record.place.node_id]
+        if not nodes:
+            record = self._world.find(actor)
+            nodes = [] if record is None or record.place is None else [record.place.node_id]
         lost = {a.place.node_id for a in self._world.cut_off.values() if a.place is not None}
         return [
             node
-            for node in dict.fromkeys([*nodes, *own])
+            for node in dict.fromkeys(nodes)
             if node in lost or (node in places and places[node].silent)
         ]
 

@@ -464,7 +464,7 @@ class World:
             return
         actor.state = "cut off" if runs_on else "dead"
         actor.died_at = self.now
-        actor.death = Death(Fault(cause, detail, cut_off=runs_on))
+        actor.death = Death(Fault(cause, detail))
         if runs_on:
             self.cut_off[actor.id] = actor
         else:

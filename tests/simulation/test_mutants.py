@@ -19,6 +19,7 @@ from pool.cluster.interface import Fault, Reply, ReplyKind
 from pool.manager import pulse, restarts, supervisor
 from pool.manager.member import Incarnation
 from pool.manager.supervisor import Supervisor
+from pool.manager.vitals import Vitals
 from pool.planning import reconcile as planner
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import State
@@ -165,14 +166,15 @@ def does_not_wait_for_who_is_cut_off(patch: pytest.MonkeyPatch) -> None:
 
 
 def thinks_of_replicas_but_not_of_their_hosts(patch: pytest.MonkeyPatch) -> None:
-    async def trust(self: pool.ReplicaPool, actor: pool.Actor, info: Any) -> bool:
-        return True
+    async def look(self: Supervisor[Any], member: Incarnation[Any]) -> Sequence[str]:
+        assert member.actor is not None
+        return await self.cluster.silent_nodes((), member.actor)
 
-    patch.setattr(pool.ReplicaPool, "has_ended", trust)
+    patch.setattr(Supervisor, "_silent_nodes", look)
 
 
 def renews_leases_with_polls_only(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Supervisor, "_renew_leases", lambda self: None)
+    patch.setattr(Vitals, "_renew_leases", lambda self: None)
 
 
 def grants_hosts_more_than_it_has(patch: pytest.MonkeyPatch) -> None:

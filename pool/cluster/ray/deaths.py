@@ -17,8 +17,6 @@ from pool.planning.restart import Cause
 
 _NODE_WORDS = ("node died", "node was terminated", "node is dead", "the node", "raylet")
 """Words in Ray's sentence on an actor's end that say that its whole node went."""
-_SILENT = "health check failed"
-"""Ray gave the node up because it heard nothing; whatever runs there may run on."""
 
 
 def death_of(error: BaseException) -> Death | None:
@@ -41,15 +39,15 @@ def death_of(error: BaseException) -> Death | None:
             text = str(error)
             lost = any(word in text.lower() for word in _NODE_WORDS)
             cause = Cause.NODE_LOST if lost else Cause.CRASH
-            return _death(cause, last_words(text), cut_off=lost and _SILENT in text)
+            return _death(cause, last_words(text))
         case exceptions.RayError():
             return _death(Cause.CRASH, first_line(error))
         case _:
             return None
 
 
-def _death(cause: Cause, detail: str, *, cut_off: bool = False) -> Death:
-    return Death(Fault(cause, detail, cut_off=cut_off))
+def _death(cause: Cause, detail: str) -> Death:
+    return Death(Fault(cause, detail))
 
 
 def error_of(error: BaseException, member: str) -> BaseException:

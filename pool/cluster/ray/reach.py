@@ -22,19 +22,20 @@ CONNECT_TIMEOUT_S = 1.0
 
 
 async def silent_nodes(nodes: Sequence[str], actor: Actor) -> list[str]:
-    """Return those of the nodes, and of the actor's own, that do not answer."""
+    """Return those of the nodes, or else the actor's own if it does not answer."""
     places = await anyio.to_thread.run_sync(_addresses, nodes, actor, abandon_on_cancel=True)
     answers = await asyncio.gather(*(_answers(*place) for place in places.values()))
     return [node for node, answer in zip(places, answers, strict=True) if not answer]
 
 
 def _addresses(nodes: Sequence[str], actor: Actor) -> dict[str, tuple[str, int]]:
-    record = private.actor_table().get(actor.id)
-    own = [record["Address"]["NodeID"]] if record is not None else []
+    if not nodes:
+        record = private.actor_table().get(actor.id)
+        nodes = [record["Address"]["NodeID"]] if record is not None else []
     table = {node["NodeID"]: node for node in ray.nodes()}
     return {
         node: (table[node]["NodeManagerAddress"], table[node]["NodeManagerPort"])
-        for node in dict.fromkeys([*nodes, *own])
+        for node in dict.fromkeys(nodes)
         if node in table
     }
 
