@@ -1,72 +1,80 @@
-"""Keep pools of actors on Ray: replicas over node hosts, scaled, polled, replaced and drained."""
+"""Keep pools of actors on Ray: replicas over node hosts, scaled, polled, replaced and drained.
 
-from pool import blocking as blocking
-from pool import notices as notices
-from pool import rendezvous as rendezvous
-from pool.cluster.interface import Actor as Actor
-from pool.cluster.interface import ActorSpec as ActorSpec
-from pool.cluster.interface import Identity as Identity
-from pool.cluster.interface import Lease as Lease
-from pool.cluster.interface import Reservation as Reservation
-from pool.control.attach import attach as attach
-from pool.control.listing import PoolListing as PoolListing
-from pool.control.listing import list_pools as list_pools
-from pool.control.reap import ReapReport as ReapReport
-from pool.control.reap import reap as reap
-from pool.errors import CallTimeout as CallTimeout
-from pool.errors import ConfigError as ConfigError
-from pool.errors import Fenced as Fenced
-from pool.errors import InfeasibleError as InfeasibleError
-from pool.errors import InvalidTransition as InvalidTransition
-from pool.errors import MemberFailed as MemberFailed
-from pool.errors import MemberLost as MemberLost
-from pool.errors import MemberUnreachable as MemberUnreachable
-from pool.errors import NameTaken as NameTaken
-from pool.errors import NotAdmitted as NotAdmitted
-from pool.errors import Permanent as Permanent
-from pool.errors import PoolClosed as PoolClosed
-from pool.errors import PoolError as PoolError
-from pool.errors import PoolExists as PoolExists
-from pool.errors import PoolFailed as PoolFailed
-from pool.errors import PoolHeld as PoolHeld
-from pool.errors import PoolUnknown as PoolUnknown
-from pool.errors import RemoteError as RemoteError
-from pool.errors import ReservationFailed as ReservationFailed
-from pool.errors import SizeUnreachable as SizeUnreachable
-from pool.errors import SourceUnavailable as SourceUnavailable
-from pool.errors import StartFailed as StartFailed
-from pool.errors import Temporary as Temporary
-from pool.host.info import HostInfo as HostInfo
-from pool.host.info import ReplicaInfo as ReplicaInfo
-from pool.host.node_host import NodeHost as NodeHost
-from pool.manager.events import Event as Event
-from pool.manager.events import EventKind as EventKind
-from pool.manager.ladder import MemberReport as MemberReport
-from pool.manager.manager import ResourcePoolManager as ResourcePoolManager
-from pool.manager.member import Member as Member
-from pool.manager.results import RollResult as RollResult
-from pool.manager.results import ScaleResult as ScaleResult
-from pool.manager.snapshot import MemberSnapshot as MemberSnapshot
-from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
-from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
-from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
-from pool.planning.drain import DrainPolicy as DrainPolicy
-from pool.planning.health import HealthPolicy as HealthPolicy
-from pool.planning.lifecycle import State as State
-from pool.planning.notice import Notice as Notice
-from pool.planning.notice import NoticeKind as NoticeKind
-from pool.planning.resources import Resources as Resources
-from pool.planning.restart import Cause as Cause
-from pool.planning.restart import RestartPolicy as RestartPolicy
-from pool.planning.rolling import RollPolicy as RollPolicy
-from pool.planning.shape import ReplicaShape as ReplicaShape
-from pool.planning.topology import Node as Node
-from pool.planning.topology import NodeSelector as NodeSelector
-from pool.planning.topology import Topology as Topology
-from pool.replica.host_pool import HostPool as HostPool
-from pool.replica.replica_pool import ReplicaPool as ReplicaPool
-from pool.signals import Stop as Stop
-from pool.signals import stop_on as stop_on
+What is exported is imported when it is first asked for: a worker process that needs one module of
+this package does not pay for the others.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pool import blocking as blocking
+    from pool import notices as notices
+    from pool import rendezvous as rendezvous
+    from pool.cluster.interface import Actor as Actor
+    from pool.cluster.interface import ActorSpec as ActorSpec
+    from pool.cluster.interface import Identity as Identity
+    from pool.cluster.interface import Lease as Lease
+    from pool.cluster.interface import Reservation as Reservation
+    from pool.control.attach import attach as attach
+    from pool.control.listing import PoolListing as PoolListing
+    from pool.control.listing import list_pools as list_pools
+    from pool.control.reap import ReapReport as ReapReport
+    from pool.control.reap import reap as reap
+    from pool.errors import CallTimeout as CallTimeout
+    from pool.errors import ConfigError as ConfigError
+    from pool.errors import Fenced as Fenced
+    from pool.errors import InfeasibleError as InfeasibleError
+    from pool.errors import InvalidTransition as InvalidTransition
+    from pool.errors import MemberFailed as MemberFailed
+    from pool.errors import MemberLost as MemberLost
+    from pool.errors import MemberUnreachable as MemberUnreachable
+    from pool.errors import NameTaken as NameTaken
+    from pool.errors import NotAdmitted as NotAdmitted
+    from pool.errors import Permanent as Permanent
+    from pool.errors import PoolClosed as PoolClosed
+    from pool.errors import PoolError as PoolError
+    from pool.errors import PoolExists as PoolExists
+    from pool.errors import PoolFailed as PoolFailed
+    from pool.errors import PoolHeld as PoolHeld
+    from pool.errors import PoolUnknown as PoolUnknown
+    from pool.errors import RemoteError as RemoteError
+    from pool.errors import ReservationFailed as ReservationFailed
+    from pool.errors import SizeUnreachable as SizeUnreachable
+    from pool.errors import SourceUnavailable as SourceUnavailable
+    from pool.errors import StartFailed as StartFailed
+    from pool.errors import Temporary as Temporary
+    from pool.host.info import HostInfo as HostInfo
+    from pool.host.info import ReplicaInfo as ReplicaInfo
+    from pool.host.node_host import NodeHost as NodeHost
+    from pool.manager.events import Event as Event
+    from pool.manager.events import EventKind as EventKind
+    from pool.manager.ladder import MemberReport as MemberReport
+    from pool.manager.manager import ResourcePoolManager as ResourcePoolManager
+    from pool.manager.member import Member as Member
+    from pool.manager.results import RollResult as RollResult
+    from pool.manager.results import ScaleResult as ScaleResult
+    from pool.manager.snapshot import MemberSnapshot as MemberSnapshot
+    from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
+    from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
+    from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
+    from pool.planning.drain import DrainPolicy as DrainPolicy
+    from pool.planning.health import HealthPolicy as HealthPolicy
+    from pool.planning.lifecycle import State as State
+    from pool.planning.notice import Notice as Notice
+    from pool.planning.notice import NoticeKind as NoticeKind
+    from pool.planning.resources import Resources as Resources
+    from pool.planning.restart import Cause as Cause
+    from pool.planning.restart import RestartPolicy as RestartPolicy
+    from pool.planning.rolling import RollPolicy as RollPolicy
+    from pool.planning.shape import ReplicaShape as ReplicaShape
+    from pool.planning.topology import Node as Node
+    from pool.planning.topology import NodeSelector as NodeSelector
+    from pool.planning.topology import Topology as Topology
+    from pool.replica.host_pool import HostPool as HostPool
+    from pool.replica.replica_pool import ReplicaPool as ReplicaPool
+    from pool.signals import Stop as Stop
+    from pool.signals import stop_on as stop_on
 
 __all__ = [
     "Actor",
@@ -137,3 +145,73 @@ __all__ = [
     "rendezvous",
     "stop_on",
 ]
+
+_HOMES = {
+    "pool.blocking": ("blocking",),
+    "pool.cluster.interface": ("Actor", "ActorSpec", "Identity", "Lease", "Reservation"),
+    "pool.control.attach": ("attach",),
+    "pool.control.listing": ("PoolListing", "list_pools"),
+    "pool.control.reap": ("ReapReport", "reap"),
+    "pool.errors": (
+        "CallTimeout",
+        "ConfigError",
+        "Fenced",
+        "InfeasibleError",
+        "InvalidTransition",
+        "MemberFailed",
+        "MemberLost",
+        "MemberUnreachable",
+        "NameTaken",
+        "NotAdmitted",
+        "Permanent",
+        "PoolClosed",
+        "PoolError",
+        "PoolExists",
+        "PoolFailed",
+        "PoolHeld",
+        "PoolUnknown",
+        "RemoteError",
+        "ReservationFailed",
+        "SizeUnreachable",
+        "SourceUnavailable",
+        "StartFailed",
+        "Temporary",
+    ),
+    "pool.host.info": ("HostInfo", "ReplicaInfo"),
+    "pool.host.node_host": ("NodeHost",),
+    "pool.manager.events": ("Event", "EventKind"),
+    "pool.manager.ladder": ("MemberReport",),
+    "pool.manager.manager": ("ResourcePoolManager",),
+    "pool.manager.member": ("Member",),
+    "pool.manager.results": ("RollResult", "ScaleResult"),
+    "pool.manager.snapshot": ("MemberSnapshot", "NoticeSnapshot", "PoolSnapshot", "SlotSnapshot"),
+    "pool.notices": ("notices",),
+    "pool.planning.drain": ("DrainPolicy",),
+    "pool.planning.health": ("HealthPolicy",),
+    "pool.planning.lifecycle": ("State",),
+    "pool.planning.notice": ("Notice", "NoticeKind"),
+    "pool.planning.resources": ("Resources",),
+    "pool.planning.restart": ("Cause", "RestartPolicy"),
+    "pool.planning.rolling": ("RollPolicy",),
+    "pool.planning.shape": ("ReplicaShape",),
+    "pool.planning.topology": ("Node", "NodeSelector", "Topology"),
+    "pool.rendezvous": ("rendezvous",),
+    "pool.replica.host_pool": ("HostPool",),
+    "pool.replica.replica_pool": ("ReplicaPool",),
+    "pool.signals": ("Stop", "stop_on"),
+}
+"""Where each export is at home; a module that is exported itself is its own."""
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(_HOME_OF[name])
+    value = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -116,6 +116,7 @@ class ResourcePoolManager(Rolls[InfoT]):
         if target:
             self._first_rung = Rung.WORK
         ticket = self._scaling = object()
+        await self._announce(desired=target)
         self._start_afresh()
         self._set_desired(target, f"scale({size})")
         with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):

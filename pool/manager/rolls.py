@@ -80,6 +80,7 @@ class Rolls(Lifetime[InfoT]):
         if policy is None:
             surge = self.policies.surge
             policy = RollPolicy(surge=surge, max_unavailable=0 if surge else 1)
+        await self._announce(revision=revision, roll=policy)
         self._start_afresh()
         self._set_roll(policy, revision=revision)
         self.emit(EventKind.POOL_ROLLING, revision=revision, policy=repr(policy))

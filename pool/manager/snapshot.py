@@ -34,7 +34,7 @@ class MemberSnapshot:
         nodes: The nodes of its reservation.
         in_flight: Calls sent to it that have not returned.
         notices: What was said of its nodes.
-        health: The last complaint of its health polls; empty when there is none.
+        health: The last complaint of its health polls, or its own; empty when there is none.
         ends_in_s: Seconds until it ends by its lease, if it is cut off.
         info: What its start returned.
     """

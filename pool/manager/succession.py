@@ -6,6 +6,7 @@ successor finds the members by their names, and goes on with them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 import anyio
 
 from pool.cluster.interface import Actor, Cluster, Found
-from pool.errors import ConfigError, Fenced
+from pool.errors import CallTimeout, ConfigError, Fenced, MemberLost
 from pool.manager.events import EventKind
 from pool.manager.inheritance import Estate, slot_records, take_stock
 from pool.manager.member import InfoT
@@ -126,6 +127,15 @@ class Succession(Vitals[InfoT]):
         )
         members = self._incarnations()
         return record, tuple(member.actor for member in members if member.actor is not None)
+
+    async def _announce(self, **changes: Any) -> None:
+        """Leave word of what is about to be done, for a successor to go on with it."""
+        if self._owner is None:
+            return
+        record, actors = self._will()
+        # A keeper that is away now is told, or made anew, by whoever looks after it.
+        with contextlib.suppress(MemberLost, CallTimeout):
+            await self._owner.leave(replace(record, **changes), actors)
 
     def recipe(self) -> Callable[[Cluster], Any]:
         """Return how to make this manager again, in another process; for detached pools.

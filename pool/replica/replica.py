@@ -93,12 +93,11 @@ class Replica:
 
     def _tell_change(self, hosts: HostPool, context: Context) -> None:
         """Say when a host is missing, and who they are when they are whole again."""
-        serving = hosts.members(serving=True)
-        infos = tuple(member.info for member in serving if member.info is not None)
-        if len(infos) < len(self._reservation.nodes):
-            there = {info.index for info in infos}
-            missing = [i for i in range(len(self._reservation.nodes)) if i not in there]
-            self._bulletin.tell(f"host {', '.join(map(str, missing))} is not ready")
+        members = [member for member in hosts.members() if member.rank is not None]
+        missing = [f"host {m.slot} is {m.state}" for m in members if not m.state.is_serving]
+        infos = tuple(member.info for member in members if member.info is not None)
+        if missing or len(infos) < len(self._reservation.nodes):
+            self._bulletin.tell("; ".join(missing) or "a host is missing")
         elif (info := ReplicaInfo(infos, context.node_id)) != self._info:
             self._info = info
             self._bulletin.tell("", info)

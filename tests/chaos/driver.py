@@ -62,6 +62,8 @@ async def starting(replicas: pool.ReplicaPool) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(replicas.scale, 1)
         await until(replicas, lambda: [m.state for m in replicas.members()] == ["starting"])
+        # Its actor is made a moment later, and nobody tells of that.
+        await eventually(lambda: replicas.members()[0].actor is not None)
         say_where(replicas)
 
 

@@ -156,7 +156,7 @@ def test_a_driver_that_is_ended_at_once_takes_its_pool_with_it(
 ) -> None:
     """Groups and actors are owned by the driver; Ray removes them when it dies.
 
-    NB: Ray ends a driver at once at SIGTERM, as at SIGKILL: no hook of anybody runs.
+    NB: at SIGTERM Ray's handler exits the interpreter, wherever that is; whether hooks run is luck.
     """
     with driver(world, tmp_path, "ready") as one:
         assert one.enter()["pids"]
@@ -165,7 +165,8 @@ def test_a_driver_that_is_ended_at_once_takes_its_pool_with_it(
         one.process.wait(30)
         world.check_nothing_is_left()
         print(f"gone after {time.monotonic() - ended:.2f} s")
-    assert not (tmp_path / "driven_0.1_0.1").exists()
+    if number is signal.SIGKILL:
+        assert not (tmp_path / "driven_0.1_0.1").exists()
 
 
 def test_sigterm_runs_the_hooks_and_a_second_one_hurries_in_a_block_that_catches_it(

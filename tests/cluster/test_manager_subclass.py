@@ -12,7 +12,7 @@ import pool
 from pool.cluster.connect import connect
 from pool.manager.policies import Policies
 from pool.planning.shape import plan_shape
-from pool.replica.host_pool import HostPlan
+from pool.replica.host_pool import HostPlan, gang_policy
 from tests import hosts
 from tests.hosts import Clerk, ClerkInfo
 from tests.tree import HASTY, QUICK, Story, kill, until
@@ -51,7 +51,7 @@ def test_a_subclass_with_one_method_scales_replaces_and_drains(world: World) -> 
             assert [member.info.desk for member in members if member.info] == ["desk", "desk"]
             assert office.handles() == [member.actor for member in members]
             names = world.actors().values()
-            assert f"pool:office:{office.instance}:clerk:0.1" in names
+            assert f"pool:office:{office.instance}:clerk:0.1:1.0" in names
             pids = [member.info.pid for member in members if member.info]
             assert len(set(pids)) == 2
             world.watch(*pids)
@@ -149,7 +149,10 @@ def test_a_host_pool_works_by_itself_over_a_reservation(world: World) -> None:
             failures: list[object] = []
             gang = pool.HostPool(
                 identity,
-                HostPlan(host_class=hosts.Talkative, policies=Policies(health=HASTY)),
+                HostPlan(
+                    host_class=hosts.Talkative,
+                    policies=Policies(health=HASTY, restart=gang_policy(None)),
+                ),
                 reservation,
                 cluster,
                 on_failed=lambda host, fault: failures.append((host, fault)),
