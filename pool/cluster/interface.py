@@ -50,8 +50,8 @@ class Identity:
         slot: The slot's index.
         generation: Which incarnation of the slot's member.
         level: `replica`, `host`, or a user's own word for the kind of member.
-        serial: How many members the pool had begun by then. Of two members with one rank, the
-            one with the higher serial is right: a fencing token for what they do outside.
+        serial: How many members the pool had begun by then. The one that replaces another has
+            the higher serial; a spare that takes a rank over may have a lower one.
         revision: Which revision of the pool the member was made from.
     """
 

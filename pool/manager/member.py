@@ -32,8 +32,8 @@ class Member(Generic[InfoT]):
         slot: The index of its slot, which outlives it.
         rank: Which of the pool's members it is, 0 to size − 1; None while it has no rank.
         generation: Which incarnation of the slot it is, from 1.
-        serial: How many members the pool had begun by then. Of two with one rank the higher is
-            right: give it to whatever they write to, as a fencing token.
+        serial: How many members the pool had begun by then. The one that replaces another has
+            the higher one; a spare that takes a rank over may have a lower.
         revision: Which revision of the pool it was made from.
         state: Its state.
         age_s: Seconds that it has been in that state.
