@@ -50,8 +50,7 @@ class Identity:
         slot: The slot's index.
         generation: Which incarnation of the slot's member.
         level: `replica`, `host`, or a user's own word for the kind of member.
-        serial: How many members the pool had begun by then. The one that replaces another has
-            the higher serial; a spare that takes a rank over may have a lower one.
+        serial: How many members the pool had begun by then.
         revision: Which revision of the pool the member was made from.
     """
 

@@ -12,7 +12,7 @@ from pool.control.listing import list_pools
 from pool.errors import ConfigError, MemberLost, PoolHeld, PoolUnknown
 from pool.manager.manager import ResourcePoolManager
 from pool.ownership.keeper import Holding, keeper_of
-from pool.ownership.owner import CALL_TIMEOUT_S
+from pool.ownership.owner import CALL_TIMEOUT_S, dismiss
 from pool.replica.replica_pool import ReplicaPool
 
 PoolT = TypeVar("PoolT", bound=ResourcePoolManager[Any])
@@ -61,6 +61,8 @@ async def attach(
     if not takeover and await is_held(holding, cluster):
         raise PoolHeld(name, holding.owner or "", holding.heard_s)
     if holding.record is None:
+        # Its owner ended before it had begun; the name is to be free again.
+        await dismiss(cluster, keeper)
         raise PoolUnknown(name, [pool.name for pool in await list_pools(cluster)])
     pool: ResourcePoolManager[Any] = cluster.thaw(holding.record.recipe)(cluster=cluster)
     if not isinstance(pool, kind):

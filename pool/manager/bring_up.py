@@ -107,7 +107,7 @@ def fault_of(error: Exception) -> Fault:
         case Permanent():
             return Fault(Cause.VERDICT, str(error))
         case Temporary():
-            return Fault(Cause.START, str(error), retry_in_s=error.delay_s)
+            return Fault(Cause.TEMPORARY, str(error), retry_in_s=error.delay_s)
         case MemberFailed():
             return Fault(Cause(error.cause), error.detail, error.retry_in_s)
         case CallTimeout():

@@ -19,7 +19,13 @@ from pool.planning.lifecycle import Lifecycle, State
 def slot_records(slots: Iterable[Slot[InfoT]]) -> dict[int, SlotRecord]:
     """Return what the slots are for."""
     return {
-        slot.index: SlotRecord(slot.role, slot.rank, slot.replaces, slot.generation)
+        slot.index: SlotRecord(
+            slot.role,
+            slot.rank,
+            slot.replaces,
+            slot.generation,
+            0 if slot.incarnation is None else slot.incarnation.term,
+        )
         for slot in slots
     }
 
@@ -74,6 +80,9 @@ def take_stock(
             slot = slots[identity.slot] = Slot(identity.slot, revision=record.revision)
         slot.generation = identity.generation
         slot.incarnation = _member(slot, one, now)
+        said_of = record.slots.get(identity.slot)
+        if said_of is not None and said_of.generation == identity.generation:
+            slot.incarnation.term = said_of.term
     estate.generations = generations
     return estate
 

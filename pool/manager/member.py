@@ -32,8 +32,9 @@ class Member(Generic[InfoT]):
         slot: The index of its slot, which outlives it.
         rank: Which of the pool's members it is, 0 to size − 1; None while it has no rank.
         generation: Which incarnation of the slot it is, from 1.
-        serial: How many members the pool had begun by then. The one that replaces another has
-            the higher one; a spare that takes a rank over may have a lower.
+        serial: How many members the pool had begun by then.
+        term: A fencing token: whenever a rank passes to another member, that one's term is higher
+            than any before it, also under another owner. 0 without a rank.
         revision: Which revision of the pool it was made from.
         state: Its state.
         age_s: Seconds that it has been in that state.
@@ -52,6 +53,7 @@ class Member(Generic[InfoT]):
     actor: Actor | None
     nodes: tuple[str, ...] = ()
     serial: int = 0
+    term: int = 0
     revision: int = 0
 
 
@@ -78,6 +80,7 @@ class Incarnation(Generic[InfoT]):
     ready_since: float = math.inf
     fault: Fault | None = None
     trouble: str = ""
+    term: int = 0
     notices: dict[str, tuple[Warned, ...]] = field(default_factory=dict)
     in_flight: int = 0
     bring_up: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -219,6 +222,7 @@ class Slot(Generic[InfoT]):
             actor=member.actor,
             nodes=member.nodes,
             serial=member.identity.serial,
+            term=member.term if self.rank is not None else 0,
             revision=member.identity.revision,
         )
 

@@ -22,6 +22,8 @@ PATIENCE_S = 120.0
 """How long a member with a notice without a deadline may wait for its replacement."""
 REMEMBERED_S = 60.0
 """How long after its deadline a node is still avoided, if nobody withdraws the notice."""
+SILENCE_S = 120.0
+"""How long a node that did not answer is avoided; Ray gives it up after 64 s at its defaults."""
 SILENCE = "silence"
 """The source's name for what we found out ourselves."""
 MEMBER_SOURCE = "member"
@@ -52,7 +54,7 @@ class NoticeBoard:
 
     def avoid(self, nodes: Iterable[str]) -> None:
         """Put nothing new on nodes that do not answer, until the cluster has had time to say so."""
-        until = anyio.current_time() + REMEMBERED_S
+        until = anyio.current_time() + SILENCE_S
         self._leaving.update({(SILENCE, node): until for node in nodes})
 
     async def ask_forever(

@@ -44,6 +44,7 @@ def _member_snapshot(member: Incarnation[InfoT], now: float) -> MemberSnapshot:
         id=member.identity.member,
         generation=member.identity.generation,
         serial=member.identity.serial,
+        term=member.term if member.slot.rank is not None else 0,
         revision=member.identity.revision,
         state=member.state,
         age_s=now - member.life.since,

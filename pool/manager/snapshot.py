@@ -27,6 +27,7 @@ class MemberSnapshot:
         id: `pool/slot.generation`.
         generation: Which incarnation of its slot it is.
         serial: How many members the pool had begun by then.
+        term: A fencing token for what it does outside; see `Member`.
         revision: Which revision of the pool it was made from.
         state: Its state.
         age_s: Seconds in that state.
@@ -42,6 +43,7 @@ class MemberSnapshot:
     id: str
     generation: int
     serial: int = 0
+    term: int = 0
     revision: int = 0
     state: State
     age_s: float

@@ -55,7 +55,7 @@ class Succession(Vitals[InfoT]):
         self._owner: Owner | None = None
         self._heritage: tuple[Actor, Holding] | None = None
         self._estate: Estate[InfoT] | None = None
-        self._frozen: tuple[int, bytes, bytes] | None = None
+        self._recipe: bytes | None = None
         self._let_go = False
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -108,14 +108,12 @@ class Succession(Vitals[InfoT]):
         self.instance = record.instance
 
     def _will(self) -> tuple[Record, tuple[Actor, ...]]:
-        if self._frozen is None or self._frozen[0] != self._newest:
-            recipe = self.cluster.freeze(self.recipe())
-            self._frozen = self._newest, recipe, self.cluster.freeze(self.remember())
-        _, recipe, memory = self._frozen
+        if self._recipe is None:
+            self._recipe = self.cluster.freeze(self.recipe())
         record = Record(
             instance=self.instance,
-            recipe=recipe,
-            memory=memory,
+            recipe=self._recipe,
+            memory=self.cluster.freeze(self.remember()),
             desired=self._goal.desired,
             revision=self.revision,
             previous=self._previous,
@@ -125,8 +123,12 @@ class Succession(Vitals[InfoT]):
             generations=dict(self._generations),
             slots=slot_records(self._slots.values()),
         )
-        members = self._incarnations()
-        return record, tuple(member.actor for member in members if member.actor is not None)
+        # Who is cut off is to end by its lease, and must not hear from the keeper either.
+        return record, tuple(
+            member.actor
+            for member in self._incarnations()
+            if member.actor is not None and member.lingers_until is None
+        )
 
     async def _announce(self, **changes: Any) -> None:
         """Leave word of what is about to be done, for a successor to go on with it."""

@@ -45,6 +45,8 @@ from pool.planning.restart import Cause, GiveUp
 from pool.planning.rolling import RollPolicy
 
 REPORTS_KEPT = 1000
+TERM_BITS = 32
+"""How many members an owner may begin before terms run over: one a second for a century."""
 SPACING_S_PER_SLOT = 1e-5
 """A plan costs about a microsecond a slot, so planning takes a tenth of a core at the most."""
 LEAST_SPACING_S = 0.001
@@ -300,6 +302,8 @@ class Supervisor(Hooks[InfoT]):
                     tasks.start_soon(self._bring_up, slot, self._incarnate(slot, action.reason))
             case Verb.RANK:
                 slot.role, slot.rank, slot.replaces = Role.HOLDER, action.rank, None
+                if member is not None:
+                    member.term = self._term(self._draw())
                 self.emit(EventKind.SLOT_RANKED, slot.index, rank=slot.rank, reason=action.reason)
             case Verb.SPARE:
                 slot.role, slot.rank, slot.replaces = Role.SPARE, None, None
@@ -333,22 +337,34 @@ class Supervisor(Hooks[InfoT]):
 
     # -- the life of one member ---------------------------------------------------------------
 
+    def _draw(self) -> int:
+        """Return a number that this owner has not drawn before, and higher than those."""
+        self._serial += 1
+        return self._serial
+
+    def _term(self, number: int) -> int:
+        """Return a term: higher with each number, and higher than all of an earlier owner."""
+        # A successor may not have heard of the last numbers that were drawn; its epoch is higher.
+        return (self.epoch << TERM_BITS) + number
+
     def _incarnate(self, slot: Slot[InfoT], reason: str) -> Incarnation[InfoT]:
         # Counted over the life of the pool, not of the slot: an id is the name of an actor, and a
         # dead one's may still be taken when its slot was closed and is opened again.
         slot.generation = self._generations[slot.index] = self._generations[slot.index] + 1
-        self._serial += 1
+        serial = self._draw()
         identity = Identity(
             pool=self.name,
             instance=self.instance,
             slot=slot.index,
             generation=slot.generation,
             level=self.level,
-            serial=self._serial,
+            serial=serial,
             revision=self.revision,
         )
         life = Lifecycle(identity.member, anyio.current_time())
         member = slot.incarnation = Incarnation[InfoT](identity, life, slot)
+        if slot.rank is not None:
+            member.term = self._term(serial)
         slot.look_anew()
         member.on_lost = functools.partial(self._note_fault, member)
         self._say_state(member, reason)

@@ -22,12 +22,14 @@ class SlotRecord:
         rank: Its rank, if it had one.
         replaces: The slot it replaced, for a replacement.
         generation: The incarnation that this was said of.
+        term: Its term, if it had a rank.
     """
 
     role: Role
     rank: int | None
     replaces: int | None
     generation: int
+    term: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ class Cause(StrEnum):
     """Its health checks failed."""
     START = "start"
     """It never got ready."""
+    TEMPORARY = "temporary"
+    """Its own hook asked to be tried again later."""
     PREEMPTION = "preemption"
     """Its node was taken away, with notice."""
     NODE_LOST = "node_lost"
@@ -52,6 +54,7 @@ class Cause(StrEnum):
 
 
 _DEFAULT_BUDGETS: Mapping[Cause, int | None] = {
+    Cause.TEMPORARY: None,
     Cause.PREEMPTION: None,
     Cause.NODE_LOST: None,
     Cause.MAINTENANCE: None,
@@ -74,8 +77,9 @@ class RestartPolicy:
             do not come back together; from 0 to 1.
         reset_after_s: Seconds of running after which a failure counts as the first again.
         budgets: Cause to its own limit in `period_s`, counted apart from the intensity; None is
-            no limit. A cause that is not named keeps its default: preemption, lost nodes and
-            maintenance have no limit, a verdict has 0, all others share the intensity.
+            no limit. A cause that is not named keeps its default: preemption, lost nodes,
+            maintenance and what a hook itself puts off have no limit, a verdict has 0, all others
+            share the intensity.
 
     Raises:
         ConfigError: A value is out of its range; `field` names it.

@@ -208,6 +208,7 @@ class Watch:
         self._states: dict[tuple[int | None, int | None], State] = {}
         self._vacant: dict[int, float] = {}
         self._serial = 0
+        self._terms: dict[int, tuple[int, str]] = {}
         self._due: dict[tuple[int | None, int | None], float] = {}
         self._restarts: dict[Cause | None, deque[float]] = {}
         self._causes: dict[int | None, Cause] = {}
@@ -224,6 +225,7 @@ class Watch:
             InvariantBroken: Something does not hold.
         """
         self._check_drains()
+        self._check_terms()
         self._check_vacant()
         self._check_lapses()
         broken = [*self._broken, *_broken_now(self._pool, self._cluster.world)]
@@ -323,6 +325,18 @@ class Watch:
                     f"INV-3: {event.slot}.{event.generation} is {state} without a reason of its "
                     f"own: {event.facts['reason']}"
                 )
+
+    def _check_terms(self) -> None:
+        for member in self._pool.members():
+            if member.rank is None or member.state is not State.READY:
+                continue
+            term, holder = self._terms.get(member.rank, (0, member.id))
+            if member.term < term or (member.term == term and holder != member.id):
+                self._break(
+                    f"INV-16: {member.id} holds rank {member.rank} in term {member.term}, and "
+                    f"{holder} held it in term {term}"
+                )
+            self._terms[member.rank] = member.term, member.id
 
     def _check_serial(self, event: Event, members: list[Member[Any]]) -> None:
         [serial] = [member.serial for member in members if member.slot == event.slot]

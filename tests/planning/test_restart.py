@@ -197,6 +197,7 @@ def test_a_cause_that_is_not_named_keeps_its_default_budget() -> None:
     words: dict[Any, int | None] = {"crash": 3, Cause.MAINTENANCE: 1}
     assert RestartPolicy(budgets=words).budgets == {
         Cause.CRASH: 3,
+        Cause.TEMPORARY: None,
         Cause.PREEMPTION: None,
         Cause.NODE_LOST: None,
         Cause.MAINTENANCE: 1,

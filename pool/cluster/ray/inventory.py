@@ -104,8 +104,9 @@ def whoami() -> str:
 
 def is_gone(process: str) -> bool:
     """Return whether a process named by `whoami` has ended, by Ray's tables."""
-    kind, number, *_ = process.split()
+    kind, number, *_, pid = process.split()
     if kind == "actor":
         record = private.actor_table().get(number)
-        return record is None or record["State"] == "DEAD"
+        # NB: an actor that Ray started again has its old id, and is another process.
+        return record is None or record["State"] == "DEAD" or str(record["Pid"]) != pid
     return private.is_job_dead(number)
