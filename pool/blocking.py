@@ -7,13 +7,20 @@ pool as ever. A second Ctrl-C, while that goes on, hurries it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from pool.control.attach import attach as _attach
+from pool.control.listing import PoolListing
+from pool.control.listing import list_pools as _list_pools
+from pool.control.reap import ReapReport
+from pool.control.reap import reap as _reap
 from pool.dispatch.map import Errors
 from pool.errors import PoolClosed, PoolFailed
 from pool.host.info import ReplicaInfo
@@ -21,13 +28,14 @@ from pool.manager.events import Event
 from pool.manager.haste import announce
 from pool.manager.ladder import MemberReport
 from pool.manager.member import Member
-from pool.manager.results import ScaleResult
+from pool.manager.results import RollResult, ScaleResult
 from pool.manager.snapshot import PoolSnapshot
+from pool.planning.rolling import RollPolicy
 from pool.rendezvous import Rendezvous
 from pool.replica.replica_pool import ReplicaPool as AsyncReplicaPool
 from pool.signals import stop_script_on as stop_on
 
-__all__ = ["ReplicaPool", "stop_on"]
+__all__ = ["ReplicaPool", "attach", "list_pools", "reap", "stop_on"]
 
 T = TypeVar("T")
 
@@ -45,7 +53,8 @@ class ReplicaPool:
 
     def __init__(self, name: str, **options: Any) -> None:
         self.name = name
-        self._options = options
+        self._make: Callable[[], AbstractAsyncContextManager[AsyncReplicaPool]]
+        self._make = functools.partial(AsyncReplicaPool, name, **options)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._pool: AsyncReplicaPool | None = None
@@ -54,9 +63,8 @@ class ReplicaPool:
         announce()  # On the main thread, where a block that catches signals can act on it.
         with ExitStack() as stack:
             self._portal = stack.enter_context(start_blocking_portal())
-            made = self._portal.call(lambda: AsyncReplicaPool(self.name, **self._options))
-            inside = self._portal.wrap_async_context_manager(made)
-            self._pool = stack.enter_context(_Opened(made, inside, self._portal))
+            inside = self._portal.wrap_async_context_manager(self._portal.call(self._make))
+            self._pool = stack.enter_context(_Opened(inside, self._portal))
             self._stack = stack.pop_all()
         return self
 
@@ -94,6 +102,34 @@ class ReplicaPool:
     def drain(self, *, timeout_s: float | None = None) -> tuple[MemberReport, ...]:
         """Scale to nothing and report; see `pool.ReplicaPool.drain`."""
         return self._call(lambda pool: pool.drain(timeout_s=timeout_s))
+
+    def roll(
+        self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
+    ) -> RollResult:
+        """Replace every replica by one of a new revision; see `pool.ReplicaPool.roll`."""
+        return self._call(lambda pool: pool.roll(policy, timeout_s=timeout_s))
+
+    def change(self, **changes: Any) -> RollResult:
+        """Roll to another shape, other code, or another environment; see `pool.ReplicaPool`."""
+        return self._call(lambda pool: pool.change(**changes))
+
+    def roll_back(
+        self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
+    ) -> RollResult:
+        """Roll to the revision before the last; see `pool.ReplicaPool.roll_back`."""
+        return self._call(lambda pool: pool.roll_back(policy, timeout_s=timeout_s))
+
+    def pause_roll(self) -> None:
+        """Let nobody else go; see `pool.ReplicaPool.pause_roll`."""
+        self._call(lambda pool: pool.pause_roll())
+
+    def resume_roll(self) -> None:
+        """Go on with a roll that was paused; see `pool.ReplicaPool.resume_roll`."""
+        self._call(lambda pool: pool.resume_roll())
+
+    def detach(self) -> None:
+        """Leave the pool as it is, without an owner; see `pool.ReplicaPool.detach`."""
+        self._call(lambda pool: pool.detach())
 
     def wait_settled(self, timeout_s: float | None = None) -> None:
         """Wait until the pool is as it is meant to be; see `pool.ReplicaPool.wait_settled`."""
@@ -175,21 +211,46 @@ class ReplicaPool:
         return self._pool, self._portal
 
 
+def attach(name: str, *, takeover: bool = False) -> ReplicaPool:
+    """Own a detached pool, in a `with` block; see `pool.attach`.
+
+    Args:
+        name: The pool's name.
+        takeover: Whether to take the pool from an owner that lives.
+
+    Raises:
+        PoolUnknown, PoolHeld, Fenced, ConfigError: As `pool.attach`, when the block is entered.
+    """
+    attached = ReplicaPool(name)
+    attached._make = functools.partial(_attach, name, takeover=takeover)
+    return attached
+
+
+def list_pools() -> list[PoolListing]:
+    """List the pools in the cluster; see `pool.list_pools`."""
+    return anyio.run(_list_pools)
+
+
+def reap(name: str | None = None, *, dry_run: bool = False) -> ReapReport:
+    """Take away what is left of pools whose owners are gone; see `pool.reap`."""
+    return anyio.run(functools.partial(_reap, name, dry_run=dry_run))
+
+
 class _Opened:
     """Leave the pool's block, and hurry when the wait for that is broken, as by Ctrl-C."""
 
     def __init__(
         self,
-        made: AsyncReplicaPool,
         inside: AbstractContextManager[AsyncReplicaPool],
         portal: BlockingPortal,
     ) -> None:
-        self._made = made
+        self._made: AsyncReplicaPool | None = None
         self._inside = inside
         self._portal = portal
 
     def __enter__(self) -> AsyncReplicaPool:
-        return self._inside.__enter__()
+        self._made = self._inside.__enter__()
+        return self._made
 
     def __exit__(
         self,
@@ -210,7 +271,9 @@ class _Opened:
             raise
 
     def _wait_on(self, leave: Callable[[], bool | None], *, run_hooks: bool) -> None:
-        self._portal.call(lambda: self._made.hurry(run_hooks=run_hooks))
+        made = self._made
+        assert made is not None
+        self._portal.call(lambda: made.hurry(run_hooks=run_hooks))
         try:
             leave()
         except BaseException:

@@ -38,6 +38,7 @@ class Vitals(Supervisor[InfoT]):
         super().__init__(name, cluster, instance, policies, sources)
         self.polled_at = 0.0
         self._pulse = Pulse(policies.health)
+        self._looking_into: set[str] = set()
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [*super()._background(), self._poll_forever, self._pulse.keep_time]
@@ -90,7 +91,14 @@ class Vitals(Supervisor[InfoT]):
 
     async def _judge_silent(self, member: Incarnation[InfoT], why: str) -> None:
         """Find out whether a member hangs, or is cut off with its node."""
-        silent = await self._silent_nodes(member)
+        name = member.identity.member
+        if name in self._looking_into:
+            return
+        self._looking_into.add(name)
+        try:
+            silent = await self._silent_nodes(member)
+        finally:
+            self._looking_into.discard(name)
         if silent:
             self._notices.avoid(silent)
             detail = f"{why}; {', '.join(silent)} does not answer"

@@ -22,17 +22,19 @@ NAMESPACE = "pool"
 
 def find_actor(identity: Identity) -> Actor | None:
     """Return the live actor of an identity."""
-    found = (one.actor for one in _actors().values() if str(one.identity) == str(identity))
-    return next(found, None)
+    try:
+        handle = ray.get_actor(str(identity), namespace=NAMESPACE)
+    except ValueError:
+        return None
+    return Actor(handle._actor_id.hex(), identity, handle)
 
 
 def inventory(pool: str | None, instance: str | None) -> list[Found]:
     """Return the live actors and groups of a pool, and of all below it."""
-    actors, groups = _actors(), _groups()
+    actors, groups = _actors(pool, instance), _groups(pool, instance)
     return [
         _join(actors.get(identity), groups.get(identity))
         for identity in dict.fromkeys([*actors, *groups])
-        if identity.is_of(pool, instance)
     ]
 
 
@@ -52,11 +54,11 @@ def _join(actor: Found | None, group: Found | None) -> Found:
     )
 
 
-def _actors() -> dict[Identity, Found]:
+def _actors(pool: str | None, instance: str | None) -> dict[Identity, Found]:
     found = {}
     for actor_id, record in private.actor_table().items():
         identity = Identity.parse(record["Name"])
-        if identity is None or record["State"] == "DEAD":
+        if identity is None or record["State"] == "DEAD" or not identity.is_of(pool, instance):
             continue
         try:
             handle = ray.get_actor(record["Name"], namespace=NAMESPACE)
@@ -67,11 +69,11 @@ def _actors() -> dict[Identity, Found]:
     return found
 
 
-def _groups() -> dict[Identity, Found]:
+def _groups(pool: str | None, instance: str | None) -> dict[Identity, Found]:
     found = {}
     for record in private.placement_groups():
         identity = Identity.parse(record.name)
-        if identity is None or record.state == "REMOVED":
+        if identity is None or record.state == "REMOVED" or not identity.is_of(pool, instance):
             continue
         reservation = Reservation(
             id=record.group_id,
