@@ -7,6 +7,7 @@ The names are the members of `EventKind`; nothing else is ever said.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ class EventLog:
         self._clock = clock
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._followers: dict[object, Callable[[Event], None]] = {}
-        self._log = _logger().bind(pool=pool)
+        self._log: Any = None
 
     def __call__(
         self,
@@ -113,18 +114,25 @@ class EventLog:
         """Say that something happened."""
         event = Event(kind, self._clock(), self._pool, slot, generation, facts)
         self._kept.append(event)
-        where = {"slot": slot, "generation": generation}
-        self._log.log(
-            _NUMBERS[_LEVELS.get(kind, "info")],
-            kind.value,
-            **{key: value for key, value in where.items() if value is not None},
-            **facts,
-        )
+        level = _NUMBERS[_LEVELS.get(kind, "info")]
+        if _is_heard(level):
+            where = {"slot": slot, "generation": generation}
+            self._logger().log(
+                level,
+                kind.value,
+                **{key: value for key, value in where.items() if value is not None},
+                **facts,
+            )
         for follower in list(self._followers.values()):
             try:
                 follower(event)
             except Exception:
-                self._log.exception("follower_failed", follower=repr(follower))
+                self._logger().exception("follower_failed", follower=repr(follower))
+
+    def _logger(self) -> Any:
+        if self._log is None:
+            self._log = _make_logger().bind(pool=self._pool)
+        return self._log
 
     @property
     def kept(self) -> tuple[Event, ...]:
@@ -149,13 +157,20 @@ class EventLog:
 _NUMBERS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def _logger() -> Any:
+def _is_heard(level: int) -> bool:
+    """Whether anybody listens to what is said at a level."""
+    structlog = sys.modules.get("structlog")
+    is_set_up = structlog is not None and structlog.is_configured()
+    return is_set_up or logging.getLogger("pool").isEnabledFor(level)
+
+
+def _make_logger() -> Any:
     """Return the application's structlog if it has set one up, else one on stdlib's logging.
 
     structlog by itself prints everything on standard output, which is not a library's to write on.
     """
-    # Imported here, for it brings a fifth of what importing the package takes, and a node host,
-    # whose start everybody waits for, says nothing.
+    # Imported here, for it takes as long as half of this package, and in the processes of replicas,
+    # whose start everybody waits for, there is mostly nobody who listens.
     import structlog
 
     if structlog.is_configured():

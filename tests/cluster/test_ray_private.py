@@ -120,3 +120,28 @@ def test_prestart_workers_starts_a_process_that_the_next_actor_takes(world: Worl
         ray.kill(tenant)
     finally:
         cluster.remove_node(node)
+
+
+def test_placement_groups_tells_the_fate_of_creators_and_group_of_gives_a_handle(
+    world: World,
+) -> None:
+    """What `attach` and `reap` find groups of other drivers with."""
+    group = ray.util.placement_group([{"GPU": 1}, {"CPU": 1}], name="a group", lifetime="detached")
+    assert group.wait(30)
+    [record] = [each for each in private.placement_groups() if each.name == "a group"]
+    assert (record.group_id, record.state, record.detached) == (group.id.hex(), "CREATED", True)
+    assert [dict(bundle) for bundle in record.bundles] == [{"GPU": 1.0}, {"CPU": 1.0}], HERE
+    assert all(record.nodes), HERE
+    assert abs(record.created_at - time.time()) < 60, HERE
+    ray.util.remove_placement_group(private.group_of(record.group_id))
+
+    def is_removed() -> bool:
+        named = [each for each in private.placement_groups() if each.name == "a group"]
+        return all(each.state == "REMOVED" for each in named)
+
+    world.eventually(is_removed, private.placement_groups)
+
+
+def test_is_job_dead_knows_this_driver_as_alive_and_a_strange_one_as_dead(world: World) -> None:
+    assert not private.is_job_dead(ray.get_runtime_context().get_job_id()), HERE
+    assert private.is_job_dead("ffffff00"), HERE
