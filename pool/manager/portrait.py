@@ -22,6 +22,9 @@ def reason_of(slot: Slot[InfoT], plan: Plan, last: Failure | None) -> str:
     if member is not None and member.fault is not None:
         return f"{member.fault.cause}: {member.fault.detail}"
     planned = plan.waiting.get(slot.index, "")
+    if not planned and member is not None and member.state.is_coming:
+        # The plan that began it has an action for it; the next is made when something happens.
+        planned = str(member.state)
     if planned and last is not None and (member is None or member.state.is_coming):
         return f"{planned}; last failure: {last.cause}: {last.detail}"
     return planned

@@ -66,6 +66,20 @@ async def test_a_killed_replica_comes_back_in_its_slot_and_the_other_is_left_alo
 
 
 @pool_of(2, nodes=4)
+async def test_a_member_that_starts_again_says_so_and_says_why(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.crash(replicas.handles()[0])
+    seen: set[tuple[str, bool]] = set()
+    while not any(member.id == "r/0.2" for member in replicas.members(serving=True)):
+        await replicas.changed()
+        [slot] = [slot for slot in replicas.snapshot().slots if slot.index == 0]
+        if slot.member is not None and slot.member.state.is_coming:
+            seen.add((str(slot.member.state), slot.reason.startswith(f"{slot.member.state}; last")))
+    assert seen == {("pending", True), ("starting", True)}
+
+
+@pool_of(2, nodes=4)
 async def test_a_killed_host_takes_its_gang_along(
     cluster: SimulatedCluster, replicas: pool.ReplicaPool
 ) -> None:
