@@ -455,6 +455,7 @@ class Supervisor(Hooks[InfoT]):
             self._give_up(answer, fault)
         elif self._failed is None:
             slot.not_before = answer.not_before
+            slot.look_anew()  # Whoever followed the event may have looked in between.
             in_s = round(answer.not_before - anyio.current_time(), 3)
             self.emit(EventKind.RESTART_PLANNED, slot.index, in_s=in_s, reason=answer.reason)
         self._wake()
