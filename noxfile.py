@@ -78,6 +78,12 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Throw random faults at pools on a real Ray: `nox -s soak -- --minutes 20 --seed 7`."""
+    run(session, "python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
     for scenario in ("planning", "simulation", "supervision"):
