@@ -127,8 +127,12 @@ def _write_story(report: Report, subjects: list[Subject], ledger: Ledger) -> Non
         for event in subject.events
     ]
     lines += [
-        {"at": s.at, "pool": s.pool, "struck": s.kind, "until": s.until, "who": str(s.members)}
-        for s in ledger.strikes
+        {
+            **{"at": strike.at, "pool": strike.pool, "struck": strike.kind},
+            **{"until": strike.until, "who": str(strike.members)},
+            **{"detected": strike.detected_at, "recovered": strike.recovered_at},
+        }
+        for strike in ledger.strikes
     ]
     lines.sort(key=lambda line: line["at"])
     RESULTS.mkdir(parents=True, exist_ok=True)

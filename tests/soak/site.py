@@ -20,6 +20,8 @@ from pool.cluster.ray import private
 NODES = 4
 GPUS = 8
 CPUS = 10
+ADD_TRIES = 3
+"""On a busy machine a raylet may take longer to start than Ray waits for it."""
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -53,8 +55,19 @@ class Site:
         return [node_id for node_id in ids if node_id not in self._leaving]
 
     async def add(self) -> None:
-        """Start a node, and wait until it is there."""
-        await anyio.to_thread.run_sync(self._add)
+        """Start a node, and wait until it is there.
+
+        Raises:
+            Exception: Ray said again and again that the node did not start in time.
+        """
+        for tries_left in reversed(range(ADD_TRIES)):
+            try:
+                await anyio.to_thread.run_sync(self._add)
+            except Exception:
+                if not tries_left:
+                    raise
+            else:
+                return
 
     def _add(self) -> None:
         self._cluster.add_node(num_cpus=CPUS, num_gpus=GPUS, object_store_memory=_STORE)

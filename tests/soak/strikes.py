@@ -10,6 +10,8 @@ from tests.soak.script import Kind
 
 GUILT_S = 60.0
 """For so long what a pool does may be the answer to a fault: restarts, leases, starts that wait."""
+LATE_S = 5.0
+"""So long after it is over a silence may still be told: two polls, one above the other."""
 Who = tuple[int, int]
 """Slot and generation."""
 
@@ -71,6 +73,8 @@ class Ledger:
                 continue
             if strike.is_order or not strike.meets(who):
                 continue
+            if strike.kind is Kind.STOPPED_BRIEFLY and event["at"] > strike.until + LATE_S:
+                continue  # Nobody noticed, as is right; this is the answer to something else.
             is_it = facts.get("cause") == strike.cause if strike.cause else is_fault or is_state
             if is_it:
                 strike.detected_at = event["at"]

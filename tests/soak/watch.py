@@ -118,7 +118,8 @@ class Watch:
         held = await anyio.to_thread.run_sync(groups)
         self.looks += 1
         self._remember(live)
-        self._check_tables(live, held)
+        for sentence in twice(live, held):
+            self._break(sentence)
         for subject in self.subjects:
             shown = subject.look()
             self._read_events(subject)
@@ -126,7 +127,7 @@ class Watch:
                 self._break(sentence)
             subject.broken.clear()
             is_still = len(subject.events) == counts[subject.name]
-            found = set(_at_odds(subject.name, shown, live, held)) if shown is not None else set()
+            found = set(at_odds(subject.name, shown, live, held)) if shown is not None else set()
             if not is_still:
                 found = set()
             for sentence in found & self._suspicions.get(subject.name, set()):
@@ -140,18 +141,6 @@ class Watch:
                     self.processes[actor.pid] = psutil.Process(actor.pid)
                 except psutil.NoSuchProcess:
                     continue
-
-    def _check_tables(self, live: list[Seen], held: list[tuple[Identity, str]]) -> None:
-        members = Counter(
-            (actor.identity.pool, actor.identity.slot)
-            for actor in live
-            if actor.identity.level == "replica"
-        )
-        reserved = Counter((identity.pool, identity.slot) for identity, _ in held)
-        for word, counted in (("replica actors", members), ("placement groups", reserved)):
-            for (name, slot), count in counted.items():
-                if count > 1:
-                    self._break(f"INV-1: {name} slot {slot} has {count} live {word}")
 
     def _read_events(self, subject: Subject) -> None:
         """Hold what the pool did against what was done to it (INV-5, INV-9)."""
@@ -184,7 +173,23 @@ class Watch:
         return [pid for pid, process in self.processes.items() if is_alive(process)]
 
 
-def _at_odds(
+def twice(live: list[Seen], held: list[tuple[Identity, str]]) -> list[str]:
+    """Return the slots that have two live members or two groups (INV-1)."""
+    members = Counter(
+        (actor.identity.pool, actor.identity.slot)
+        for actor in live
+        if actor.identity.level == "replica"
+    )
+    reserved = Counter((identity.pool, identity.slot) for identity, _ in held)
+    return [
+        f"INV-1: {name} slot {slot} has {count} live {word}"
+        for word, counted in (("replica actors", members), ("placement groups", reserved))
+        for (name, slot), count in counted.items()
+        if count > 1
+    ]
+
+
+def at_odds(
     name: str, shown: Picture, live: list[Seen], held: list[tuple[Identity, str]]
 ) -> list[str]:
     """Return in what a pool's own picture is wrong, in itself or beside Ray's tables."""
