@@ -202,8 +202,10 @@ class Arsenal:
             word.unlink(missing_ok=True)
             self._ledger.strikes.remove(strike)
             return False
-        await anyio.sleep(START_TIMEOUT_S + JUDGED_S)
-        # Nobody may have started meanwhile, as when the pool has no owner.
+        with anyio.move_on_after(START_TIMEOUT_S):
+            # Nobody may start for long, as when the pool has no owner.
+            while word.exists():  # noqa: ASYNC110 - nobody tells of files
+                await anyio.sleep(0.2)
         word.unlink(missing_ok=True)
         strike.until = time.time()
         return True
