@@ -209,9 +209,10 @@ class Process(SimActor):
 
     async def _start(self) -> Any:
         """Let the body get ready, once; whoever asks again gets the same answer."""
-        if self._started is None:
-            self._started = asyncio.ensure_future(self.body.start(self._context))
-        return await asyncio.shield(self._started)
+        started = self._started
+        if started is None:
+            started = self._started = asyncio.ensure_future(self.body.start(self._context))
+        return await asyncio.shield(started)
 
 
 class SimBody(Protocol):

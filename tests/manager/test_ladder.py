@@ -179,9 +179,9 @@ def test_rungs_can_be_skipped_while_the_first_of_them_runs(
             tasks.start_soon(skip)
             await let_work_end(hooks, one, way)
             report = await put_down(hooks, one, way)
-        assert steps(hooks) == ran
-        assert report.troubles == (f"{cut} was cut short",)
-        assert report.took_s == 1
+            assert steps(hooks) == ran
+            assert report.troubles == (f"{cut} was cut short",)
+            assert report.took_s == 1
 
     run(main)
 
