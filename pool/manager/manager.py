@@ -2,8 +2,8 @@
 
 This is what users call. Below it stand, each on the one before: the steps that a subclass may
 change (`hooks.py`), the loop that observes, plans and acts (`supervisor.py`), polls and leases
-(`vitals.py`), owners that follow each other (`succession.py`), the block that the pool lives in
-(`lifetime.py`), and rolls (`rolls.py`).
+(`vitals.py`), how far it is (`progress.py`), owners that follow each other (`succession.py`), the
+block that the pool lives in (`lifetime.py`), and rolls (`rolls.py`).
 
 The manager is the same in a driver, in an actor, and in a simulation: it knows the world by
 `pool.cluster.interface` alone, and its clock is its event loop's.

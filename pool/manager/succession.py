@@ -20,14 +20,14 @@ from pool.manager.events import EventKind
 from pool.manager.inheritance import Estate, slot_records, take_stock
 from pool.manager.member import InfoT
 from pool.manager.policies import Policies
-from pool.manager.vitals import Vitals
+from pool.manager.progress import Progress
 from pool.notices.source import ClusterNoticeSource
 from pool.ownership.keeper import Holding
 from pool.ownership.owner import Owner, Terms, take_over
 from pool.ownership.record import Record
 
 
-class Succession(Vitals[InfoT]):
+class Succession(Progress[InfoT]):
     """Own a pool as one of several, one after the other.
 
     Args:

@@ -17,7 +17,7 @@ import anyio
 import pool
 from pool.planning.rolling import RollPolicy
 from pool.testing import Autoscaler, FaultPlan, SimNode, SimulatedCluster, run
-from pool.testing.invariants import Watch
+from pool.testing.watch import Watch
 
 FAULTS = FaultPlan(
     start_fails=0.02,

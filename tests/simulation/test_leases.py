@@ -10,7 +10,7 @@ import anyio
 import pool
 from pool.cluster.lease import RESPITE_S
 from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
-from pool.testing.invariants import Watch
+from pool.testing.watch import Watch
 from tests.simulation.scenario import LINGERS_S
 from tests.tree import hosts_of
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import pool
 from pool.planning.rolling import RollPolicy
 from pool.testing import FaultPlan, SimNode, SimulatedCluster, VirtualTime
-from pool.testing.invariants import Watch
+from pool.testing.watch import Watch
 from tests.simulation.scenario import CONVERGES_S, LINGERS_S
 
 SPANS_S = st.sampled_from([0.003, 0.05, 0.7, 1.1, 2.0, 6.0, 17.0, 40.0, 130.0])

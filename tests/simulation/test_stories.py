@@ -10,7 +10,7 @@ import pytest
 
 import pool
 from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
-from pool.testing.invariants import Watch
+from pool.testing.watch import Watch
 from tests.tree import hosts_of
 
 Story = Callable[[SimulatedCluster, pool.ReplicaPool], Awaitable[None]]

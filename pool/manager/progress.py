@@ -1,0 +1,58 @@
+"""How far a pool is from its size: what `scale` and rolls wait for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pool.manager.member import InfoT, Slot
+from pool.manager.vitals import Vitals
+from pool.planning.plan import Role
+
+
+class Progress(Vitals[InfoT]):
+    """Tell whether the pool is where it is to be."""
+
+    def _ready(self) -> int:
+        return sum(
+            slot.rank is not None
+            and slot.incarnation is not None
+            and slot.incarnation.state.is_serving
+            for slot in self._slots.values()
+        )
+
+    def _is_at(self, size: int) -> bool:
+        """Whether the pool has this size, all ready, and nobody is leaving.
+
+        Asked at every change, so it stops at the first slot that says no.
+        """
+        if self._goal.desired != size:
+            return False
+        ready = 0
+        for slot in self._slots.values():
+            if slot.role is Role.RETIRING and not _lingers(slot):
+                return False
+            if slot.rank is not None:
+                if slot.incarnation is None or not slot.incarnation.is_serving:
+                    return False
+                ready += 1
+        return ready == size
+
+    def _is_hopeless(self) -> bool:
+        """Whether the pool gave up and nothing that it has begun can still get ready."""
+        return self._failed is not None and not any(
+            slot.incarnation is not None and slot.incarnation.state.is_coming
+            for slot in self._slots.values()
+        )
+
+    def _missing(self) -> dict[int, str]:
+        return {
+            slot.index: self._reason(slot)
+            for slot in self._slots.values()
+            if slot.rank is not None
+            and (slot.incarnation is None or not slot.incarnation.state.is_serving)
+        }
+
+
+def _lingers(slot: Slot[Any]) -> bool:
+    """Whether the slot waits only for a member that is cut off to end by its lease."""
+    return slot.incarnation is not None and slot.incarnation.lingers_until is not None
