@@ -13,6 +13,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Logical GPUs: Ray must not hide real devices from processes that hold none of them.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,10 @@ import hypothesis
 import pytest
 
 from tests.world import ClusterOfNodes, World
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
