@@ -38,6 +38,7 @@ from pool.errors import (
     ConfigError,
     Fenced,
     MemberLost,
+    MemberUnreachable,
     NameTaken,
     ReservationFailed,
     SourceUnavailable,
@@ -104,6 +105,8 @@ class SimulatedCluster(Cluster):
         return self._world.room.topology()
 
     async def draining(self) -> Mapping[str, float | None]:
+        if self._world.away_until > self._world.now:
+            raise SourceUnavailable("the simulated cluster's control is away")
         await self._message()
         if self._world.hits("source_unavailable"):
             raise SourceUnavailable("the simulated cluster does not say which nodes drain")
@@ -116,6 +119,7 @@ class SimulatedCluster(Cluster):
         self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
     ) -> Reservation:
         world = self._world
+        await self._until_back()
         if self._is_cut_off:
             raise ReservationFailed("whoever asks is dead")
         self._check_own(identity, "reserve")
@@ -149,6 +153,7 @@ class SimulatedCluster(Cluster):
             self._world.drop_group(group, "it was given back")
 
     async def start(self, spec: ActorSpec) -> Actor:
+        await self._until_back()
         if self._is_cut_off:
             return Actor("", spec.identity)
         self._check_own(spec.identity, "start")
@@ -197,6 +202,8 @@ class SimulatedCluster(Cluster):
         try:
             news: News = await world.send(record, "lifeline", (seen,), sender=self._owner).future
         except MemberLost as error:
+            # That it cannot be reached is not yet the news of its death.
+            await self._until_back()
             return record.death or Death(Fault(Cause(error.cause), error.detail))
         except Exception as error:
             return Death(Fault(Cause.CRASH, f"its lifeline raised {error!r}"))
@@ -317,7 +324,7 @@ class SimulatedCluster(Cluster):
         return self._world.start_driver(main, self._seen_from).handle
 
     async def silent_nodes(self, nodes: Sequence[str], actor: Actor) -> list[str]:
-        await self._message()
+        await anyio.sleep(2 * self._world.draw_s("call_s"))
         places = self._world.room.places
         if not nodes:
             record = self._world.find(actor)
@@ -359,8 +366,16 @@ class SimulatedCluster(Cluster):
         return self._world.unix_time()
 
     async def _message(self) -> None:
+        await self._until_back()
         if not self._is_cut_off:
             await anyio.sleep(2 * self._world.draw_s("call_s"))
+
+    async def _until_back(self) -> None:
+        """Wait for the cluster's control, if it is away."""
+        left_s = self._world.away_until - self._world.now
+        if left_s > 0:
+            await anyio.sleep(left_s)
+            await self._until_back()
 
     def _check_own(self, identity: Identity, deed: str) -> None:
         """Note who touches what is not theirs (INV-10)."""
@@ -452,6 +467,13 @@ class SimulatedCluster(Cluster):
         """Let no fault strike a node, or what runs on it."""
         self._world.spared.add(self._place(node_id).node_id)
 
+    def stop_control(self, for_s: float) -> None:
+        """Let the cluster's own control be away, as a GCS that is started again elsewhere.
+
+        Actors run on and answer. Nothing is placed, started, killed or told of as dead meanwhile.
+        """
+        self._world.stop_control(for_s)
+
     def silence_node(self, node_id: str, for_s: float) -> None:
         """Cut a node off; after `FaultPlan.silence_s` seconds the cluster gives it up."""
         self._world.silence_node(self._place(node_id), for_s)
@@ -512,6 +534,8 @@ def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
         return Reply(ReplyKind.ANSWER, future.result())
     if isinstance(error, Fenced):
         return Reply(ReplyKind.FENCED, detail=str(error))
+    if isinstance(error, MemberUnreachable):
+        return Reply(ReplyKind.UNREACHABLE, detail=error.detail)
     if isinstance(error, MemberLost):
         # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).
         return Reply(ReplyKind.UNAVAILABLE, detail=error.detail)

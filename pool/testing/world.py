@@ -19,7 +19,7 @@ from typing import Any
 from pool.cluster.body import Context
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Death, Fault, Identity, Lease
 from pool.cluster.lease import LeaseBook
-from pool.errors import Fenced, MemberLost
+from pool.errors import Fenced, MemberLost, MemberUnreachable
 from pool.planning.restart import Cause
 from pool.planning.shape import BundlePlan
 from pool.replica.replica import Replica
@@ -71,6 +71,7 @@ class World:
         self.dead: dict[str, SimActor] = {}
         self.cut_off: dict[str, SimActor] = {}
         self.frozen: dict[str, Any] = {}
+        self.away_until = -math.inf
         self.trespasses: list[str] = []
         # Whose lease ended, when, and when last before that somebody stood still.
         self.lapsed: list[tuple[SimActor, float, float]] = []
@@ -133,6 +134,14 @@ class World:
         self._numbers += 1
         return self._numbers
 
+    def stop_control(self, for_s: float) -> None:
+        """Let the cluster's own control be away: what runs, runs on, and nothing new is decided."""
+        self.away_until = self.now + for_s
+        self.say(f"the cluster's control is away for {for_s:g} s")
+
+    def _when_back_s(self) -> float:
+        return max(0.0, self.away_until - self.now)
+
     # -- placement groups ---------------------------------------------------------------------
 
     def ask_group(self, plan: BundlePlan, identity: Identity, owner: SimActor | None) -> Group:
@@ -163,6 +172,9 @@ class World:
             self.loop.call_soon(self._settle, context=self._variables)
 
     def _settle(self) -> None:
+        if self._when_back_s():
+            self.later(self._when_back_s(), self._settle)
+            return
         self._settling = False
         for group in self.room.settle():
             where = ",".join(str(node) for node in group.nodes)
@@ -398,7 +410,7 @@ class World:
             return
         actor.doomed = True
         self.say(f"kill {actor}")
-        self.later(self.draw_s("death_s"), self._carry_out, actor)
+        self.later(self._when_back_s() + self.draw_s("death_s"), self._carry_out, actor)
 
     def _carry_out(self, actor: SimActor) -> None:
         if actor.place is None or not actor.place.silent:
@@ -485,7 +497,7 @@ class World:
         if actor.owner is not None:
             actor.owner.children.pop(actor.id, None)
             actor.owner.hurt_at = self.now
-        self.later(self.draw_s("death_s"), self._tell_death, actor)
+        self.later(self._when_back_s() + self.draw_s("death_s"), self._tell_death, actor)
         if actor.children or actor.owned_groups:
             self.later(self.draw_s("owner_death_s"), self._bury, actor)
 
@@ -507,7 +519,8 @@ class World:
         """Return the error of a call to a dead actor."""
         assert actor.death is not None
         fault = actor.death.fault
-        return MemberLost(actor.spec.identity.member, fault.cause, fault.detail)
+        kind = MemberUnreachable if self._when_back_s() else MemberLost
+        return kind(actor.spec.identity.member, fault.cause, fault.detail)
 
     def _bury(self, actor: SimActor) -> None:
         """End what a dead actor owned, as the cluster does."""

@@ -419,3 +419,31 @@ async def test_beyond_its_limits_the_gang_is_replaced_and_at_once_when_its_node_
     cluster.lose_node(replicas[0].nodes[1])
     await settle(replicas, 60)
     assert ids(replicas) == ["r/0.2", "r/1.2"]
+
+
+@pool_of(2, nodes=6)
+async def test_while_the_control_is_away_members_live_and_what_fell_is_replaced_when_it_is_back(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    """Fault matrix: the GCS."""
+    before = ids(replicas)
+    cluster.stop_control(60)
+    await anyio.sleep(30)
+    assert [member.id for member in replicas.members(serving=True)] == before
+    cluster.crash(hosts_of(replicas[1])[0].actor)
+    await anyio.sleep(25)
+    assert replicas[0].state is pool.State.READY
+    assert replicas[1].state is not pool.State.READY, "its polls say so, though no death is told"
+    await settle(replicas, 120)
+    assert ids(replicas)[0] == before[0]
+    assert replicas[1].generation == 2
+
+
+@pool_of(1, nodes=6)
+async def test_a_size_that_is_asked_for_while_the_control_is_away_is_reached_when_it_is_back(
+    cluster: SimulatedCluster, replicas: pool.ReplicaPool
+) -> None:
+    cluster.stop_control(40)
+    begun = anyio.current_time()
+    assert (await replicas.scale(3)).is_complete
+    assert anyio.current_time() - begun > 40

@@ -278,7 +278,9 @@ def _create_group(plan: BundlePlan, name: str, detached: bool) -> PlacementGroup
 def _nodes_of_bundles(group: PlacementGroup, count: int) -> tuple[str, ...]:
     table = ray.util.placement_group_table(group)
     nodes = table["bundles_to_node_id"]
-    return tuple(nodes[index] for index in range(count))
+    found = tuple(nodes[index] for index in range(count))
+    reach.remember(found)
+    return found
 
 
 def _topology() -> Topology:

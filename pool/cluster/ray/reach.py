@@ -32,12 +32,20 @@ def _addresses(nodes: Sequence[str], actor: Actor) -> dict[str, tuple[str, int]]
     if not nodes:
         record = private.actor_table().get(actor.id)
         nodes = [record["Address"]["NodeID"]] if record is not None else []
-    table = {node["NodeID"]: node for node in ray.nodes()}
-    return {
-        node: (table[node]["NodeManagerAddress"], table[node]["NodeManagerPort"])
-        for node in dict.fromkeys(nodes)
-        if node in table
-    }
+    remember(nodes)
+    return {node: _known[node] for node in dict.fromkeys(nodes) if node in _known}
+
+
+def remember(nodes: Sequence[str]) -> None:
+    """Note where nodes are, so that they can be called up while the GCS is away."""
+    if any(node not in _known for node in nodes):
+        for record in ray.nodes():
+            address = record["NodeManagerAddress"], record["NodeManagerPort"]
+            _known[record["NodeID"]] = address
+
+
+_known: dict[str, tuple[str, int]] = {}
+"""Where nodes are, by their ids; a node that comes back has another id."""
 
 
 async def _answers(address: str, port: int) -> bool:
