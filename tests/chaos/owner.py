@@ -24,12 +24,13 @@ def say(**words: Any) -> None:
     print(json.dumps(words), flush=True)
 
 
-def tell(replicas: pool.ReplicaPool) -> None:
-    say(
-        ids=[member.id for member in replicas.members(serving=True)],
-        actors=[member.actor.id for member in replicas.members(serving=True) if member.actor],
-        pids=[host.pid for member in replicas.members(serving=True) for host in hosts_of(member)],
-    )
+def tell_of(replicas: pool.ReplicaPool) -> dict[str, Any]:
+    members = replicas.members(serving=True)
+    return {
+        "ids": [member.id for member in members],
+        "actors": [member.actor.id for member in members if member.actor],
+        "pids": [host.pid for member in members for host in hosts_of(member)],
+    }
 
 
 def make(**options: Any) -> pool.ReplicaPool:
@@ -48,7 +49,7 @@ async def hold(plan: str) -> None:
     """Own the pool until the process ends."""
     async with make(detached=plan != "owned") as replicas:
         await replicas.scale(2, timeout_s=60)
-        tell(replicas)
+        say(**tell_of(replicas))
         if plan == "leave":
             await replicas.detach()
         elif plan == "roll":

@@ -14,9 +14,11 @@ from typing import Any
 
 import anyio
 import pytest
+import ray
 
 import pool
 from pool.ownership.keeper import LEVEL
+from tests.chaos.controller import Controller
 from tests.chaos.owner import LEASE_S, NAME, make
 from tests.tree import eventually, hosts_of, kill, pid_of
 from tests.world import World
@@ -186,6 +188,32 @@ def keeper_pid(world: World) -> int:
         if f":{LEVEL}:" in name
     ]
     return pids[0] if pids else 0
+
+
+@pytest.mark.parametrize("detached", [False, True], ids=["its own", "detached"])
+def test_a_controller_that_is_killed_leaves_nothing_or_what_was_to_outlive_it(
+    world: World, detached: bool
+) -> None:
+    """Fault matrix: the detached controller. Row N10: the same manager inside of a Ray actor."""
+    remote: Any = ray.remote
+    kind = remote(num_cpus=0, name="controller", lifetime="detached")(Controller)
+    controller = kind.remote(detached)
+    told = ray.get(controller.open.remote(1), timeout=90)
+    world.watch(told["pid"], *told["pids"])
+    kill(told["pid"])
+    if not detached:
+        world.check_nothing_is_left()
+        return
+
+    async def main() -> None:
+        await anyio.sleep(0.5)
+        async with pool.attach(NAME) as replicas:
+            await replicas.wait_settled(30)
+            assert [member.id for member in replicas.members()] == told["ids"]
+            pids = [host.pid for member in replicas.members() for host in hosts_of(member)]
+            assert pids == told["pids"]
+
+    anyio.run(main)
 
 
 def test_a_roll_goes_on_when_its_driver_is_killed_half_way(world: World, tmp_path: Path) -> None:
