@@ -3,6 +3,9 @@
 Every event, be it a death, a notice, a verdict or a new size, does nothing but write down what was
 seen and wake the loop. So there is one code path for scaling, replacing, draining and closing, and
 an event that is lost costs time only. What is public stands in `manager.py`.
+
+Longer than most modules here: the verbs of a plan, and what each sets going in a member's life, are
+read together.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 All timers of the world run in a context of their own, so that a message is delivered although its
 sender died meanwhile. Everything that happens is a line of the log.
+
+Longer than most modules here: whatever happens in a cluster may change anything else in it, and is
+read together. The books (`room.py`), the actors and the faults stand apart.
 """
 
 from __future__ import annotations
