@@ -1,4 +1,4 @@
-"""Starts that fail, hang, or wait for room that is not there (issue 2.1, INV-6)."""
+"""Starts that fail, hang, or wait for room that is not there (INV-6)."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_host_that_cannot_even_start_is_told_with_its_reason(
 def test_a_reservation_that_never_gets_ready_says_what_it_waits_for_and_leaves_no_group(
     world: World,
 ) -> None:
-    """Fault matrix; row C4. Waiting for room is no failure and uses no restart up (issue 2.9)."""
+    """Fault matrix; row C4. Waiting for room is no failure and uses no restart up."""
 
     async def main() -> None:
         async with open_pool() as replicas:

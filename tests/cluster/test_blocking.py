@@ -1,4 +1,4 @@
-"""The same pool from a script without asyncio (issue 2.7)."""
+"""The same pool from a script without asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be right is refused before anything is created, with what would do (issue 2.9)."""
+"""What cannot be right is refused before anything is created, with what would do."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ KNOWN_WITHIN_S = 2.0
 def test_a_killed_replica_actor_is_known_at_once_and_its_whole_gang_is_reaped(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:
-    """Issue 2.3: `kill -9` of the replica's actor; no host of the gang outlives it (INV-4)."""
+    """Fault matrix: `kill -9` of the replica's actor; no host of the gang outlives it (INV-4)."""
 
     async def main() -> None:
         async with pool.ReplicaPool("lifeline", shape=ON_TWO_NODES, restart=QUICK) as replicas:
@@ -57,7 +57,7 @@ def test_a_killed_replica_actor_is_known_at_once_and_its_whole_gang_is_reaped(
 def test_a_killed_host_is_known_at_once_and_the_slot_is_filled_after_its_back_off(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:
-    """Issue 2.3: the events come in the order of the story, and the back-off is waited for."""
+    """The events come in the order of the story, and the back-off is waited for."""
 
     async def main() -> None:
         policy = pool.RestartPolicy(delay_s=1.0, jitter=0)
