@@ -198,7 +198,7 @@ def test_a_controller_that_is_killed_leaves_nothing_or_what_was_to_outlive_it(
     remote: Any = ray.remote
     kind = remote(num_cpus=0, name="controller", lifetime="detached")(Controller)
     controller = kind.remote(detached)
-    told = ray.get(controller.open.remote(1), timeout=90)
+    told: dict[str, Any] = dict(ray.get(controller.open.remote(1), timeout=90))
     world.watch(told["pid"], *told["pids"])
     kill(told["pid"])
     if not detached:
