@@ -440,6 +440,8 @@ class World:
         lease = actor.book.lease
         assert lease is not None
         self.say(f"lease of {actor} is over")
+        # It winds itself up, and takes no work; that a word may come now changes nothing.
+        actor.hurt_at = self.now
         self.lapsed.append((actor, self.now, self.stood_still_at))
         end = functools.partial(self._end_by_lease, actor)
         if actor.is_running or actor.is_cut_off:
