@@ -250,6 +250,11 @@ class Found:
     orphaned: bool = False
     age_s: float = 0.0
 
+    @property
+    def group(self) -> Reservation | None:
+        """The group, whole or not."""
+        return self.reservation or self.broken
+
 
 class ReplyKind(enum.Enum):
     """Name what came of one question of a poll."""
@@ -260,7 +265,7 @@ class ReplyKind(enum.Enum):
     UNREACHABLE = "unreachable"
     UNAVAILABLE = "unavailable"
     FENCED = "fenced"
-    """The member obeys a later owner than the one who asks."""
+    """The member obeys a later owner than the one who asks; its value is that owner's epoch."""
 
 
 @dataclass(frozen=True, slots=True)

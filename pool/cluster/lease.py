@@ -21,6 +21,8 @@ from pool.errors import Fenced
 from pool.planning.drain import DrainPolicy, Rung, split_deadline
 
 LATE_S = 1.0
+DOUBT_S = 1.0
+"""How long a member goes on listening after its lease is over."""
 RESPITE_S = 5.0
 """How long a member that stood still listens before it believes that its owner is silent."""
 
@@ -38,6 +40,7 @@ class LeaseBook:
         self._member = member
         self._lease = lease
         self._heard_at = now
+        self._doubted_at: float | None = None
 
     @property
     def lease(self) -> Lease | None:
@@ -56,6 +59,7 @@ class LeaseBook:
             raise Fenced(self._member, lease.epoch, self._lease.epoch)
         self._lease = lease
         self._heard_at = now
+        self._doubted_at = None
 
     def ends_at(self) -> float:
         """Return when it is over, if no word comes."""
@@ -65,15 +69,26 @@ class LeaseBook:
         """Return how many seconds are left: so long may it let others live in its name."""
         return max(0.0, self.ends_at() - now)
 
+    def look_at(self) -> float:
+        """Return when to ask next whether it is over."""
+        return self.ends_at() if self._doubted_at is None else self._doubted_at + DOUBT_S
+
     def is_over(self, now: float, due: float) -> bool:
         """Return whether it is over, for somebody who meant to look at `due`.
 
-        Who looks late has stood still itself, and could not listen; it has to be given the time
-        to hear before its owner's silence counts (INV-9).
+        It takes two looks. Who stood still until just before the first could not listen; and who
+        looks late has stood still itself, and has to be given the time to hear before its owner's
+        silence counts (INV-9).
         """
         if self._lease is not None and now - due > LATE_S:
             self._heard_at = max(self._heard_at, now - self._lease.lasts_s + RESPITE_S)
-        return now >= self.ends_at()
+        if now < self.ends_at():
+            self._doubted_at = None
+            return False
+        if self._doubted_at is None:
+            self._doubted_at = now
+            return False
+        return True
 
 
 async def wind_up(body: Body, grace_s: float, say: Callable[[str], object]) -> None:

@@ -61,8 +61,9 @@ async def attach(
     if not takeover and await is_held(holding, cluster):
         raise PoolHeld(name, holding.owner or "", holding.heard_s)
     if holding.record is None:
-        # Its owner ended before it had begun; the name is to be free again.
-        await dismiss(cluster, keeper)
+        if holding.heard_s > CALL_TIMEOUT_S:
+            # Its owner ended before it had begun; the name is to be free again.
+            await dismiss(cluster, keeper)
         raise PoolUnknown(name, [pool.name for pool in await list_pools(cluster)])
     pool: ResourcePoolManager[Any] = cluster.thaw(holding.record.recipe)(cluster=cluster)
     if not isinstance(pool, kind):

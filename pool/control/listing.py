@@ -103,5 +103,5 @@ def _listing(name: str, instance: str, parts: list[Found], holding: Holding | No
         heard_s=holding.heard_s if holding is not None else None,
         desired=record.desired if record is not None else None,
         members=tuple(sorted(one.identity.member for one in roots if one.actor is not None)),
-        groups=sum(bool(one.reservation or one.broken) for one in roots),
+        groups=sum(one.group is not None for one in roots),
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import anyio
+
 from pool.cluster.connect import connect
 from pool.cluster.interface import Actor, Cluster, Found
 from pool.control.attach import is_held, look
@@ -61,7 +63,7 @@ async def reap(
     holdings = await holdings_in(found, cluster)
     reaped, kept = [], {}
     for one in found:
-        group = one.reservation or one.broken
+        group = one.group
         what = f"{'actor' if group is None else 'placement group'} {one.identity}"
         reason = _reason_to_keep(one, holdings)
         if reason:
@@ -103,7 +105,15 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
         found = [] if instance is None else await cluster.inventory(name, instance)
         return ReapReport(tuple(str(one.identity) for one in found), {})
     # Whoever was about to attach comes too late, and whoever did so first is not disturbed.
-    await cluster.call(keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S)
-    taken = [] if instance is None else await take_away(cluster, name, instance)
+    claimed: Holding = await cluster.call(
+        keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S
+    )
+    try:
+        taken = [] if instance is None else await take_away(cluster, name, instance)
+    except BaseException:
+        # What is left is nobody's again, for whoever calls this next.
+        with anyio.CancelScope(shield=True):
+            await cluster.call(keeper, "let_go", claimed.epoch, timeout_s=CALL_TIMEOUT_S)
+        raise
     await dismiss(cluster, keeper)
     return ReapReport((*taken, f"keeper of {name}"), {})

@@ -79,7 +79,8 @@ class ResourcePoolManager(Rolls[InfoT]):
             )
         instance = secrets.token_hex(4) if instance is None else instance
         super().__init__(name, cluster, instance, policies or Policies(), notices, detached, keep_s)
-        self._scaling = object()
+        # The calls of `scale`, by number: the last that was asked, and the last that took effect.
+        self._asked = self._in_force = 0
 
     # -- what users ask for -------------------------------------------------------------------
 
@@ -110,19 +111,24 @@ class ResourcePoolManager(Rolls[InfoT]):
         """
         self._check_open()
         sizes = valid_sizes(size)
-        before = self._goal.desired
+        self._asked = number = self._asked + 1
         sizes = await self.check_size(sizes)
         target = sizes[-1]
-        if target:
-            self._first_rung = Rung.WORK
-        ticket = self._scaling = object()
         await self._announce(desired=target)
-        self._start_afresh()
-        self._set_desired(target, f"scale({size})")
+        if target:
+            self._check_open()  # Also one that began to close meanwhile: no member starts in it.
+        before = self._goal.desired
+        # A later call may have been answered sooner; it is the one that counts.
+        if number > self._in_force:
+            self._in_force = number
+            if target:
+                self._first_rung = Rung.WORK
+            self._start_afresh()
+            self._set_desired(target, f"scale({size})")
         with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
             await self._until(
                 lambda: (
-                    self._scaling is not ticket
+                    self._in_force != number
                     or self._is_at(target)
                     or self._is_hopeless()
                     or self._closing_by is not None
@@ -132,7 +138,7 @@ class ResourcePoolManager(Rolls[InfoT]):
             self._check_open()  # A pool that closes must not be given a size again.
         reached = self._ready()
         missing = self._missing()
-        if self._scaling is not ticket:
+        if self._in_force != number:
             return ScaleResult(target, reached, self._goal.desired, missing, superseded=True)
         if self._is_at(target):
             return ScaleResult(target, reached, target)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from pool.cluster.interface import Actor, Fault, Identity, Reservation
+from pool.cluster.interface import Actor, Fault, Identity, News, Reservation
 from pool.planning.health import HealthRecord
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.notice import Notice
@@ -79,7 +79,7 @@ class Incarnation(Generic[InfoT]):
     health: HealthRecord = field(default_factory=HealthRecord)
     ready_since: float = math.inf
     fault: Fault | None = None
-    trouble: str = ""
+    news: News = field(default_factory=News)
     term: int = 0
     notices: dict[str, tuple[Warned, ...]] = field(default_factory=dict)
     in_flight: int = 0

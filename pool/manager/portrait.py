@@ -60,7 +60,7 @@ def _member_snapshot(member: Incarnation[InfoT], now: float) -> MemberSnapshot:
             )
             for warned in member.warnings()
         ),
-        health=member.trouble
+        health=member.news.trouble
         or (member.health.last_detail if member.health.consecutive_failures else ""),
         ends_in_s=None if member.lingers_until is None else member.lingers_until - now,
         info=member.info,

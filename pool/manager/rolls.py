@@ -81,6 +81,7 @@ class Rolls(Lifetime[InfoT]):
             surge = self.policies.surge
             policy = RollPolicy(surge=surge, max_unavailable=0 if surge else 1)
         await self._announce(revision=revision, roll=policy)
+        self._check_open()
         self._start_afresh()
         self._set_roll(policy, revision=revision)
         self.emit(EventKind.POOL_ROLLING, revision=revision, policy=repr(policy))

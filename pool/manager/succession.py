@@ -84,8 +84,13 @@ class Succession(Progress[InfoT]):
         if self._heritage is not None:
             keeper, seen = self._heritage
             self._owner, record = await take_over(self.cluster, terms, keeper, seen)
-            await self._take_stock(record)
+            try:
+                await self._take_stock(record)
+            except BaseException:
+                await self._owner.let_go()
+                raise
         elif self.detached:
+            self._will()  # What cannot be left to a successor is refused before anything is made.
             self._owner = await Owner.found(self.cluster, terms)
         if self._owner is not None:
             self.epoch = self._owner.epoch
@@ -109,11 +114,11 @@ class Succession(Progress[InfoT]):
 
     def _will(self) -> tuple[Record, tuple[Actor, ...]]:
         if self._recipe is None:
-            self._recipe = self.cluster.freeze(self.recipe())
+            self._recipe = self._freeze("it is made from", self.recipe())
         record = Record(
             instance=self.instance,
             recipe=self._recipe,
-            memory=self.cluster.freeze(self.remember()),
+            memory=self._freeze("it remembers", self.remember()),
             desired=self._goal.desired,
             revision=self.revision,
             previous=self._previous,
@@ -130,6 +135,15 @@ class Succession(Progress[InfoT]):
             if member.actor is not None and member.lingers_until is None
         )
 
+    def _freeze(self, what: str, value: Any) -> bytes:
+        try:
+            return self.cluster.freeze(value)
+        except Exception as error:
+            raise ConfigError(
+                f"pool {self.name!r} is detached, and what {what} cannot be pickled for its next "
+                f"owner: {error!r}; give it values that can be, such as paths in place of files"
+            ) from error
+
     async def _announce(self, **changes: Any) -> None:
         """Leave word of what is about to be done, for a successor to go on with it."""
         if self._owner is None:
@@ -145,7 +159,7 @@ class Succession(Progress[InfoT]):
         What is returned is pickled. A subclass whose constructor is another has to override it.
         """
         return functools.partial(
-            _make,
+            make_again,
             type(self),
             self.name,
             policies=self.policies,
@@ -175,13 +189,22 @@ class Succession(Progress[InfoT]):
         self.emit(EventKind.LEFTOVER, what=f"{unfit.identity}, which cannot be adopted")
         if unfit.actor is not None:
             self.cluster.kill(unfit.actor)
-        group = unfit.reservation or unfit.broken
-        if group is not None:
-            await self.cluster.release(group)
+        if unfit.group is None:
+            return
+        try:
+            await self.cluster.release(unfit.group)
+        except Exception as error:
+            self.emit(EventKind.LEFTOVER, what=f"the group of {unfit.identity}: {error!r}")
 
     async def _stay_owner(self, owner: Owner) -> None:
         try:
-            await owner.keep_forever(self._will, self.policies.health.period_s)
+            await owner.keep_forever(
+                self._will,
+                self.policies.health.period_s,
+                lambda trouble: self.emit(
+                    EventKind.SOURCE_UNAVAILABLE, source="keeper", reason=trouble
+                ),
+            )
         except Fenced as error:
             self._lose(error)
 
@@ -190,6 +213,6 @@ class Succession(Progress[InfoT]):
         self._lose(Fenced(f"pool {self.name!r}", self.epoch, later))
 
 
-def _make(kind: type[Any], name: str, cluster: Cluster, **options: Any) -> Any:
-    """Make a manager again; what a default recipe calls."""
+def make_again(kind: type[Any], name: str, cluster: Cluster, **options: Any) -> Any:
+    """Make a manager again; what recipes call."""
     return kind(name, cluster=cluster, **options)

@@ -29,7 +29,7 @@ from pool.cluster.interface import (
     Lease,
     News,
 )
-from pool.cluster.lease import RESPITE_S
+from pool.cluster.lease import DOUBT_S, RESPITE_S
 from pool.errors import Fenced, PoolFailed
 from pool.manager.bring_up import bring_up, fault_of
 from pool.manager.events import EventKind, EventLog
@@ -352,6 +352,8 @@ class Supervisor(Hooks[InfoT]):
                 member.ready_since = anyio.current_time()
                 if not member.bring_up.cancel_called:
                     self._advance(member, State.READY, "it started")
+                    # Its first news may have come before it was ready.
+                    self._apply_news(member)
         except* Exception as group:
             self._note_fault(member, fault_of(_first(group)))
         finally:
@@ -377,17 +379,19 @@ class Supervisor(Hooks[InfoT]):
                 self._notices.take(member, MEMBER_SOURCE, news.notices)
             if news.fault is not None:
                 self._note_fault(member, news.fault)
-            self._note_trouble(member, news)
+            had_trouble, member.news = bool(member.news.trouble), news
+            self._apply_news(member)
+            if had_trouble and not news.trouble and member.state is State.SUSPECT:
+                self._advance(member, State.READY, "it takes work again")
 
-    def _note_trouble(self, member: Incarnation[InfoT], news: News) -> None:
-        """Take note that a member takes no work for now, or that it does again."""
-        if news.info is not None and member.info is not None:
-            member.info = news.info
-        had_trouble, member.trouble = member.trouble, news.trouble
-        if news.trouble and member.state is State.READY:
-            self._advance(member, State.SUSPECT, news.trouble)
-        elif had_trouble and not news.trouble and member.state is State.SUSPECT:
-            self._advance(member, State.READY, "it takes work again")
+    def _apply_news(self, member: Incarnation[InfoT]) -> None:
+        """Take over who a member is now, and whether it takes no work, once it is ready."""
+        if member.info is None:
+            return
+        if member.news.info is not None:
+            member.info = member.news.info
+        if member.news.trouble and member.state is State.READY:
+            self._advance(member, State.SUSPECT, member.news.trouble)
 
     def _start_afresh(self) -> None:
         """Forget that the pool gave up, and the failures that made it do so."""
@@ -476,7 +480,7 @@ class Supervisor(Hooks[InfoT]):
             return
         # Itself, with its grace; then those below it, who may hear from it until its very end.
         lease = self.lease
-        linger_s = lease.lasts_s + 2 * lease.grace_s + RESPITE_S + self.patience_s
+        linger_s = lease.lasts_s + 2 * lease.grace_s + 2 * DOUBT_S + RESPITE_S + self.patience_s
         member.lingers_until = anyio.current_time() + linger_s
         slot.look_anew()
         self.emit(
@@ -487,7 +491,8 @@ class Supervisor(Hooks[InfoT]):
         )
         self._wake()
         with anyio.move_on_after(linger_s):
-            await self._until(lambda: self._closing_by is not None)
+            while self._closing_by is None:
+                await self._changed.wait()
 
     def _descent(self, reason: str, deadline: float | None = None) -> Descent:
         ends = [at for at in (deadline, self._closing_by) if at is not None]

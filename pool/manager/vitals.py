@@ -61,7 +61,7 @@ class Vitals(Supervisor[InfoT]):
             self.polled_at = anyio.current_time()
             fenced = next((r for r in replies if r.kind is ReplyKind.FENCED), None)
             if fenced is not None:
-                self._lose(Fenced(f"pool {self.name!r}", self.epoch, self.epoch + 1))
+                self._lose(Fenced(f"pool {self.name!r}", self.epoch, fenced.value))
                 return
             if beat.hear(replies) and await self._does_cluster_answer():
                 beat.bear_witness()
@@ -75,7 +75,7 @@ class Vitals(Supervisor[InfoT]):
                     self._note_fault(member, Fault(Cause.UNHEALTHY, why))
                 elif verdict is Verdict.SUSPECT and member.state is State.READY:
                     self._advance(member, State.SUSPECT, why)
-                elif verdict is not Verdict.HEALTHY or member.trouble:
+                elif verdict is not Verdict.HEALTHY or member.news.trouble:
                     continue
                 elif member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)

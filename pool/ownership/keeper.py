@@ -45,7 +45,6 @@ class Holding:
         owner: Who, in the words of `Cluster.whoami`; None while nobody owns the pool.
         heard_s: Seconds since the owner was heard of, or let the pool go.
         lease: How long members live without a word; so long an owner may be silent, too.
-        keep_s: Seconds that the pool is kept without an owner; None keeps it for ever.
         record: What it left; None before its first word.
     """
 
@@ -53,7 +52,6 @@ class Holding:
     owner: str | None
     heard_s: float
     lease: Lease
-    keep_s: float | None
     record: Record | None
 
 
@@ -84,7 +82,7 @@ class Keeper:
     async def look(self) -> Holding:
         """Say who owns the pool."""
         heard_s = anyio.current_time() - self._heard_at
-        return Holding(self._epoch, self._owner, heard_s, self._lease, self._keep_s, self._record)
+        return Holding(self._epoch, self._owner, heard_s, self._lease, self._record)
 
     async def claim(self, owner: str, seen: int) -> Holding:
         """Make somebody the owner, if it is still as they saw it.
@@ -101,16 +99,6 @@ class Keeper:
         self._begin(owner, self._epoch + 1)
         return await self.look()
 
-    async def install(self, owner: str, epoch: int) -> None:
-        """Go on for a keeper that died, in the epoch that its owner had.
-
-        Raises:
-            Fenced: Another owner was faster.
-        """
-        if epoch < self._epoch or (epoch == self._epoch and owner != self._owner):
-            raise Fenced(f"pool {self._pool!r}", epoch, self._epoch)
-        self._begin(owner, epoch)
-
     def _begin(self, owner: str, epoch: int) -> None:
         self._epoch = epoch
         self._owner = owner
@@ -118,13 +106,18 @@ class Keeper:
         self._superseded.set()
         self._superseded = asyncio.Event()
 
-    async def keep(self, epoch: int, record: Record, actors: tuple[Actor, ...]) -> None:
+    async def keep(self, owner: str, epoch: int, record: Record, actors: tuple[Actor, ...]) -> None:
         """Take over what the owner leaves, and who the members are now.
 
+        A keeper that was made for one that died knows of no owner, and learns of it here.
+
         Raises:
-            Fenced: It is not the owner any more.
+            Fenced: Somebody else is the owner now.
         """
-        self._check(epoch)
+        if epoch > self._epoch:
+            self._begin(owner, epoch)
+        if epoch < self._epoch or owner != self._owner:
+            raise Fenced(f"pool {self._pool!r}", epoch, self._epoch)
         self._record, self._actors = record, actors
         self._heard_at = anyio.current_time()
 
@@ -134,19 +127,16 @@ class Keeper:
         Raises:
             Fenced: It is not the owner any more.
         """
-        self._check(epoch)
+        if epoch != self._epoch:
+            raise Fenced(f"pool {self._pool!r}", epoch, self._epoch)
         self._owner = None
         self._heard_at = anyio.current_time()
 
     async def wait_superseded(self, epoch: int) -> int:
         """Return, with the later epoch, when an owner is not the owner any more."""
-        while self._epoch == epoch:
+        while self._epoch <= epoch:
             await self._superseded.wait()
         return self._epoch
-
-    def _check(self, epoch: int) -> None:
-        if epoch != self._epoch:
-            raise Fenced(f"pool {self._pool!r}", epoch, self._epoch)
 
     # -- what it does by itself ---------------------------------------------------------------
 
@@ -156,24 +146,41 @@ class Keeper:
         self._caring = asyncio.create_task(self._care(context.cluster))
 
     async def _care(self, cluster: Cluster) -> None:
-        while not self._is_given_up():
-            # Also while there is an owner: when it dies, nobody may have noticed for a while.
-            cluster.renew(self._actors, replace(self._lease, epoch=max(1, self._epoch)))
-            await anyio.sleep(self._lease.lasts_s / RENEWALS_A_LEASE)
-        _log.warning("pool %s had no owner for %s s and is given up", self._pool, self._keep_s)
-        await anyio.sleep(self._lease.lasts_s + self._lease.grace_s)
+        period_s = self._lease.lasts_s / RENEWALS_A_LEASE
+        while not (reason := self._reason_to_end()):
+            try:
+                # Also while there is an owner: when it dies, nobody may have noticed for a while.
+                cluster.renew(self._actors, replace(self._lease, epoch=max(1, self._epoch)))
+            except Exception as error:
+                _log.warning("the leases of pool %s could not be renewed: %r", self._pool, error)
+            await anyio.sleep(period_s)
+        _log.warning("pool %s is given up: %s", self._pool, reason)
+        if self._record is not None:
+            await anyio.sleep(self._lease.lasts_s + self._lease.grace_s)
+        while True:
+            try:
+                await self._end(cluster)
+            except Exception as error:
+                _log.warning("what is left of pool %s is in the way: %r", self._pool, error)
+            await anyio.sleep(period_s)
+
+    async def _end(self, cluster: Cluster) -> None:
         if self._record is not None:
             await take_away(cluster, self._pool, self._record.instance)
         myself = await cluster.find(keeper_of(self._pool))
         if myself is not None:
             cluster.kill(myself)
 
-    def _is_given_up(self) -> bool:
-        if self._keep_s is None:
-            return False
+    def _reason_to_end(self) -> str:
+        """Say why the pool is not to be kept any longer; empty when it is."""
         silence_s = anyio.current_time() - self._heard_at
+        if self._record is None:
+            # Whoever made it ended before it had a pool.
+            return "nobody ever had it" if silence_s > self._lease.lasts_s else ""
+        if self._keep_s is None:
+            return ""
         patience_s = self._keep_s if self._owner is None else self._keep_s + self._lease.lasts_s
-        return silence_s > patience_s
+        return f"it had no owner for {silence_s:.0f} s" if silence_s > patience_s else ""
 
     async def check_health(self) -> None:
         """Be well: whoever answers is."""
@@ -205,8 +212,7 @@ async def take_away(cluster: Cluster, pool: str, instance: str) -> list[str]:
         if found.actor is not None:
             cluster.kill(found.actor)
             taken.append(f"actor {found.identity}")
-        group = found.reservation or found.broken
-        if group is not None:
-            await cluster.release(group)
+        if found.group is not None:
+            await cluster.release(found.group)
             taken.append(f"placement group {found.identity}")
     return taken

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import anyio
 
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Lease
-from pool.errors import CallTimeout, Fenced, MemberLost, NameTaken, PoolError, PoolExists
+from pool.errors import Fenced, MemberLost, NameTaken, PoolError, PoolExists
 from pool.ownership.keeper import Holding, Keeper, keeper_of
 from pool.ownership.record import Record
 
@@ -64,11 +64,17 @@ class Owner:
         """
         try:
             keeper = await _start_keeper(cluster, terms)
+        except NameTaken:
+            raise PoolExists(terms.pool) from None
+        try:
             claimed: Holding = await cluster.call(
                 keeper, "claim", cluster.whoami(), 0, timeout_s=CALL_TIMEOUT_S
             )
-        except (NameTaken, Fenced):
+        except Fenced:
             raise PoolExists(terms.pool) from None
+        except BaseException:
+            cluster.kill(keeper)
+            raise
         return cls(cluster, terms, keeper, claimed.epoch)
 
     def changed(self) -> None:
@@ -76,58 +82,74 @@ class Owner:
         self._changed.set()
 
     async def keep_forever(
-        self, record: Callable[[], tuple[Record, tuple[Actor, ...]]], period_s: float
+        self,
+        record: Callable[[], tuple[Record, tuple[Actor, ...]]],
+        period_s: float,
+        say: Callable[[str], object],
     ) -> None:
         """Leave the record with the keeper whenever it changes, and a word in every period.
+
+        Args:
+            record: Returns what to leave, and who the members are.
+            period_s: Seconds between two words.
+            say: Is told when the keeper cannot be spoken to, once for each trouble.
 
         Raises:
             Fenced: Somebody else owns the pool now.
         """
+        trouble = ""
         while True:
             self._changed = anyio.Event()
             try:
-                await self.leave(*record())
+                await self._leave_or_mend(*record())
             except Fenced:
                 raise
-            except MemberLost:
-                await self._mend()
-                continue
-            except PoolError:
-                # The keeper does not answer now. Members hear from us as ever.
+            except Exception as error:
+                # Members hear from us as ever; who comes after us would know less.
+                if repr(error) != trouble:
+                    trouble = repr(error)
+                    say(trouble)
                 await anyio.sleep(RETRY_S)
                 continue
+            trouble = ""
             with anyio.move_on_after(period_s):
                 await self._changed.wait()
             await anyio.sleep(SPACING_S)
 
     async def leave(self, record: Record, actors: tuple[Actor, ...]) -> None:
-        """Leave a record with the keeper."""
-        await self._cluster.call(
-            self._keeper, "keep", self.epoch, record, actors, timeout_s=CALL_TIMEOUT_S
-        )
+        """Leave a record with the keeper.
 
-    async def _mend(self) -> None:
-        """Make a new keeper for the one that died."""
-        try:
-            self._keeper = await _start_keeper(self._cluster, self._terms)
-        except NameTaken:
-            found = await self._cluster.find(keeper_of(self._terms.pool))
-            if found is None:
-                return
-            self._keeper = found
-        except (MemberLost, CallTimeout):
-            await anyio.sleep(RETRY_S)
-            return
+        Raises:
+            Fenced: Somebody else owns the pool now.
+            MemberLost, CallTimeout: The keeper is dead, or does not answer.
+        """
         await self._cluster.call(
             self._keeper,
-            "install",
+            "keep",
             self._cluster.whoami(),
             self.epoch,
+            record,
+            actors,
             timeout_s=CALL_TIMEOUT_S,
         )
 
+    async def _leave_or_mend(self, record: Record, actors: tuple[Actor, ...]) -> None:
+        """Leave a record; with a new keeper, where the old one died."""
+        try:
+            await self.leave(record, actors)
+        except MemberLost:
+            try:
+                self._keeper = await _start_keeper(self._cluster, self._terms)
+            except NameTaken:
+                found = await self._cluster.find(keeper_of(self._terms.pool))
+                self._keeper = self._keeper if found is None else found
+            await self.leave(record, actors)
+
     async def wait_superseded(self) -> int:
-        """Wait until somebody else owns the pool, and return their epoch."""
+        """Wait until somebody else owns the pool, and return their epoch.
+
+        A lifeline: the call has no limit, and ends with the keeper's answer or its death.
+        """
         while True:
             try:
                 later: int = await self._cluster.call(self._keeper, "wait_superseded", self.epoch)

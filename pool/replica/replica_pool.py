@@ -26,6 +26,7 @@ from pool.host.node_host import NodeHost
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
+from pool.manager.succession import make_again
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
 from pool.planning.capacity import capacity, next_plan
@@ -50,11 +51,6 @@ LOOK_LASTS_S = 600.0
 FRESH_S = 1.0
 OLD_LOOK_TIMEOUT_S = 5.0
 """After this long a group is planned anew if its plan is older, or made around a notice."""
-
-
-def _make(kind: type[Any], name: str, cluster: Cluster, **options: Any) -> Any:
-    """Make a pool again; what a recipe calls."""
-    return kind(name, cluster=cluster, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +176,16 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self._looking = anyio.Lock()
         self._seen: _Look | None = None
 
+    def _forget_revisions(self) -> None:
+        """Keep what a member is made from, what may be rolled back to, and what comes."""
+        used = {member.identity.revision for member in self._incarnations()}
+        used |= {self.revision, self._newest + 1}
+        self._revisions = {number: it for number, it in self._revisions.items() if number in used}
+
     def recipe(self) -> Callable[[Cluster], Any]:
         policies, present = self.policies, self._revisions[self.revision]
         return functools.partial(
-            _make,
+            make_again,
             type(self),
             self.name,
             shape=present.shape,
@@ -252,6 +254,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         revision = self._revisions[self.revision].changed(shape, host, host_args, runtime_env)
         if shape is not None and self.desired:
             await self._check_fits((self.desired,), shape)
+        if self.detached:
+            self._freeze("the new revision is made from", revision)
         self._revisions[self._newest + 1] = revision
         return await self.roll(policy, timeout_s=timeout_s)
 
@@ -260,6 +264,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     ) -> RollResult:
         present = self._revisions[self.revision]
         self._revisions.setdefault(self._newest + 1, present)
+        self._forget_revisions()
         return await super().roll(policy, timeout_s=timeout_s)
 
     # -- work ----------------------------------------------------------------------------------

@@ -368,7 +368,7 @@ def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
     if error is None:
         return Reply(ReplyKind.ANSWER, future.result())
     if isinstance(error, Fenced):
-        return Reply(ReplyKind.FENCED, detail=str(error))
+        return Reply(ReplyKind.FENCED, error.later, str(error))
     if isinstance(error, MemberUnreachable):
         return Reply(ReplyKind.UNREACHABLE, detail=error.detail)
     if isinstance(error, MemberLost):

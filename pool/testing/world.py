@@ -427,9 +427,9 @@ class World:
             self.die(actor, Cause.CRASH, why)
 
     def _await_lease(self, actor: SimActor) -> None:
-        due = actor.book.ends_at()
+        due = actor.book.look_at()
         if due < math.inf:
-            self.later(due - self.now, self._look_at_lease, actor, due)
+            self.later(max(0.0, due - self.now), self._look_at_lease, actor, due)
 
     def _look_at_lease(self, actor: SimActor, due: float) -> None:
         if actor.state in ("dead", "ended"):

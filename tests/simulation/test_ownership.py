@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import pool
+from pool.cluster.interface import Lease
 from pool.control.attach import attach
 from pool.control.listing import list_pools
 from pool.control.reap import reap
-from pool.ownership.keeper import LEVEL
+from pool.ownership.keeper import LEVEL, Keeper
+from pool.ownership.owner import Owner, Terms
+from pool.ownership.record import Record
 from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
+from tests.tree import hosts_of
 
 Main = Callable[[SimulatedCluster], Awaitable[None]]
 LEASE_S = 30.0
+LEASE = Lease(lasts_s=LEASE_S, grace_s=5)
 
 
 def simulated(main: Main) -> Callable[[], None]:
@@ -305,6 +312,127 @@ async def test_a_pool_that_is_not_detached_cannot_be_left(cluster: SimulatedClus
     async with make(cluster, detached=False) as replicas:
         with pytest.raises(pool.ConfigError, match="detached=True"):
             await replicas.detach()
+
+
+@simulated
+async def test_who_attaches_learns_which_hosts_were_started_again_before(
+    cluster: SimulatedCluster,
+) -> None:
+    """A replica tells its next owner who its hosts are now, and not who they were at its start."""
+    async with make(cluster, host_restart=pool.RestartPolicy(intensity=3, delay_s=1)) as replicas:
+        await replicas.scale(1)
+        before = hosts_of(replicas[0])
+        cluster.crash(before[1].actor)
+        await anyio.sleep(1)
+        await replicas.wait_settled(60)
+        mended = hosts_of(replicas[0])
+        assert mended[1].actor.id != before[1].actor.id
+        await replicas.detach()
+    async with attach("d", cluster=cluster) as replicas:
+        await replicas.wait_settled(10)
+        assert replicas[0].id == "d/0.1"
+        assert hosts_of(replicas[0]) == mended
+        assert await replicas.broadcast(str, 7, flat=True) == ["7", "7"]
+    assert not cluster.left()
+
+
+@simulated
+async def test_who_attaches_to_a_replica_that_mends_itself_gives_it_no_work(
+    cluster: SimulatedCluster,
+) -> None:
+    async with make(cluster, host_restart=pool.RestartPolicy(intensity=3, delay_s=50)) as replicas:
+        await replicas.scale(1)
+        await replicas.detach()
+        host = hosts_of(replicas.members()[0])[1].actor
+    cluster.crash(host)
+    await anyio.sleep(5)
+    async with attach("d", cluster=cluster) as replicas:
+        await anyio.sleep(1)
+        assert [member.state for member in replicas.members()] == [pool.State.SUSPECT]
+        await replicas.wait_settled(120)
+        assert [member.id for member in replicas.members(serving=True)] == ["d/0.1"]
+    assert not cluster.left()
+
+
+@simulated
+async def test_a_new_keeper_fences_nobody_before_it_knows_its_owner(
+    cluster: SimulatedCluster,
+) -> None:
+    """Between its start and its owner's first word a keeper has no epoch."""
+    keeper = Keeper("d", LEASE, None)
+    asked = asyncio.ensure_future(keeper.wait_superseded(3))
+    await asyncio.sleep(1)
+    assert not asked.done()
+    record = Record(
+        instance="i",
+        recipe=b"",
+        memory=b"",
+        desired=0,
+        revision=0,
+        previous=0,
+        newest=0,
+        roll=None,
+        serial=0,
+        generations={},
+        slots={},
+    )
+    await keeper.keep("me", 3, record, ())
+    assert (await keeper.look()).epoch == 3
+    with pytest.raises(pool.Fenced):
+        await keeper.keep("somebody else", 3, record, ())
+    with pytest.raises(pool.Fenced):
+        await keeper.keep("somebody else", 2, record, ())
+    await asyncio.sleep(1)
+    assert not asked.done()
+    await keeper.claim("the next", 3)
+    assert await asked == 4
+
+
+@simulated
+async def test_keepers_that_die_again_and_again_cost_an_owner_nothing(
+    cluster: SimulatedCluster,
+) -> None:
+    async with make(cluster) as replicas:
+        await replicas.scale(2)
+        for _ in range(20):
+            cluster.crash(cluster.actors(LEVEL)[0])
+            await anyio.sleep(5)
+        assert replicas.is_settled
+        assert [member.id for member in replicas.members()] == ["d/0.1", "d/1.1"]
+        kinds = [event.kind for event in replicas.events()]
+        assert pool.EventKind.POOL_FENCED not in kinds
+    assert not cluster.left()
+
+
+@simulated
+async def test_a_keeper_whose_maker_died_before_it_had_a_pool_ends_itself(
+    cluster: SimulatedCluster,
+) -> None:
+    """INV-4: its name is free again after a lease."""
+
+    async def begin_and_no_more(seen: SimulatedCluster) -> None:
+        await Owner.found(seen, Terms("d", LEASE, None))
+        await anyio.sleep_forever()
+
+    owner = cluster.drive(begin_and_no_more)
+    await anyio.sleep(5)
+    cluster.crash(owner)
+    assert len(cluster.actors(LEVEL)) == 1
+    await anyio.sleep(2 * LEASE_S)
+    assert not cluster.left()
+
+
+@simulated
+async def test_of_two_scales_at_once_the_later_one_decides(cluster: SimulatedCluster) -> None:
+    """Each is announced first; whichever announcement comes back last."""
+    for turn in range(10):
+        async with make(cluster, name=f"d{turn}") as replicas:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(replicas.scale, 1)
+                await anyio.lowlevel.checkpoint()
+                tasks.start_soon(replicas.scale, 2)
+            assert replicas.desired == 2
+    assert not cluster.left()
 
 
 def test_faults_while_owners_change_leave_the_pool_whole() -> None:

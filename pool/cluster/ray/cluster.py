@@ -86,7 +86,8 @@ class RayCluster(Cluster):
 
     async def draining(self) -> Mapping[str, float | None]:
         try:
-            nodes = await anyio.to_thread.run_sync(private.draining_nodes)
+            # Whoever gives up waiting for a GCS that is away must not be held by the thread.
+            nodes = await anyio.to_thread.run_sync(private.draining_nodes, abandon_on_cancel=True)
         except Exception as error:
             raise SourceUnavailable(f"Ray did not say which nodes drain: {error!r}") from error
         return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
@@ -224,8 +225,9 @@ def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:
         return Reply(ReplyKind.ANSWER, future.result())
     if isinstance(error, exceptions.RayTaskError):
         cause = getattr(error, "cause", error)
-        kind = ReplyKind.FENCED if isinstance(cause, Fenced) else ReplyKind.ERROR
-        return Reply(kind, detail=str(cause))
+        if isinstance(cause, Fenced):
+            return Reply(ReplyKind.FENCED, cause.later, str(cause))
+        return Reply(ReplyKind.ERROR, detail=str(cause))
     if isinstance(error, exceptions.ActorUnavailableError):
         return Reply(ReplyKind.UNREACHABLE, detail=first_line(error))
     # A death is told by the lifeline; a poll that meets one is no verdict (INV-9).

@@ -59,7 +59,7 @@ class LeaseWatch:
     def _watch(self) -> None:
         while True:
             with self._lock:
-                due = self._book.ends_at()
+                due = self._book.look_at()
             time.sleep(max(0.0, due - time.monotonic()))
             with self._lock:
                 if self._book.is_over(time.monotonic(), due):
