@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from pool.control.listing import list_pools as list_pools
     from pool.control.reap import ReapReport as ReapReport
     from pool.control.reap import reap as reap
+    from pool.dispatch.resumable import Ending as Ending
+    from pool.dispatch.resumable import Outcome as Outcome
+    from pool.dispatch.resumable import run_resumable as run_resumable
+    from pool.dispatch.run import Run as Run
+    from pool.dispatch.run import RunOptions as RunOptions
     from pool.errors import CallTimeout as CallTimeout
     from pool.errors import ConfigError as ConfigError
     from pool.errors import Fenced as Fenced
@@ -40,11 +45,13 @@ if TYPE_CHECKING:
     from pool.errors import PoolUnknown as PoolUnknown
     from pool.errors import RemoteError as RemoteError
     from pool.errors import ReservationFailed as ReservationFailed
+    from pool.errors import RunCancelled as RunCancelled
     from pool.errors import SizeUnreachable as SizeUnreachable
     from pool.errors import SourceUnavailable as SourceUnavailable
     from pool.errors import StartFailed as StartFailed
     from pool.errors import Temporary as Temporary
     from pool.host.info import HostInfo as HostInfo
+    from pool.host.info import RankInfo as RankInfo
     from pool.host.info import ReplicaInfo as ReplicaInfo
     from pool.host.node_host import NodeHost as NodeHost
     from pool.manager.events import Event as Event
@@ -71,7 +78,9 @@ if TYPE_CHECKING:
     from pool.planning.topology import Node as Node
     from pool.planning.topology import NodeSelector as NodeSelector
     from pool.planning.topology import Topology as Topology
+    from pool.replica.host import Host as Host
     from pool.replica.host_pool import HostPool as HostPool
+    from pool.replica.ranks import Ranks as Ranks
     from pool.replica.replica_pool import ReplicaPool as ReplicaPool
     from pool.signals import Stop as Stop
     from pool.signals import stop_on as stop_on
@@ -83,10 +92,12 @@ __all__ = [
     "Cause",
     "ConfigError",
     "DrainPolicy",
+    "Ending",
     "Event",
     "EventKind",
     "Fenced",
     "HealthPolicy",
+    "Host",
     "HostInfo",
     "HostPool",
     "Identity",
@@ -107,6 +118,7 @@ __all__ = [
     "Notice",
     "NoticeKind",
     "NoticeSnapshot",
+    "Outcome",
     "Permanent",
     "PoolClosed",
     "PoolError",
@@ -116,6 +128,8 @@ __all__ = [
     "PoolListing",
     "PoolSnapshot",
     "PoolUnknown",
+    "RankInfo",
+    "Ranks",
     "ReapReport",
     "RemoteError",
     "ReplicaInfo",
@@ -128,6 +142,9 @@ __all__ = [
     "RestartPolicy",
     "RollPolicy",
     "RollResult",
+    "Run",
+    "RunCancelled",
+    "RunOptions",
     "ScaleResult",
     "SizeUnreachable",
     "SlotSnapshot",
@@ -143,6 +160,7 @@ __all__ = [
     "notices",
     "reap",
     "rendezvous",
+    "run_resumable",
     "stop_on",
 ]
 
@@ -152,6 +170,8 @@ _HOMES = {
     "pool.control.attach": ("attach",),
     "pool.control.listing": ("PoolListing", "list_pools"),
     "pool.control.reap": ("ReapReport", "reap"),
+    "pool.dispatch.resumable": ("Ending", "Outcome", "run_resumable"),
+    "pool.dispatch.run": ("Run", "RunOptions"),
     "pool.errors": (
         "CallTimeout",
         "ConfigError",
@@ -172,12 +192,13 @@ _HOMES = {
         "PoolUnknown",
         "RemoteError",
         "ReservationFailed",
+        "RunCancelled",
         "SizeUnreachable",
         "SourceUnavailable",
         "StartFailed",
         "Temporary",
     ),
-    "pool.host.info": ("HostInfo", "ReplicaInfo"),
+    "pool.host.info": ("HostInfo", "RankInfo", "ReplicaInfo"),
     "pool.host.node_host": ("NodeHost",),
     "pool.manager.events": ("Event", "EventKind"),
     "pool.manager.ladder": ("MemberReport",),
@@ -196,7 +217,9 @@ _HOMES = {
     "pool.planning.shape": ("ReplicaShape",),
     "pool.planning.topology": ("Node", "NodeSelector", "Topology"),
     "pool.rendezvous": ("rendezvous",),
+    "pool.replica.host": ("Host",),
     "pool.replica.host_pool": ("HostPool",),
+    "pool.replica.ranks": ("Ranks",),
     "pool.replica.replica_pool": ("ReplicaPool",),
     "pool.signals": ("Stop", "stop_on"),
 }

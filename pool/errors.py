@@ -274,6 +274,23 @@ class RemoteError(PoolError):
         return f"{self.kind}: {self.text}\n{self.trace}".rstrip()
 
 
+class RunCancelled(PoolError):
+    """Say that a run was cancelled before it had a result.
+
+    Args:
+        run: The run's id.
+        report: What its end took, in words.
+    """
+
+    def __init__(self, run: str, report: str = "") -> None:
+        super().__init__(run, report)
+        self.run = run
+        self.report = report
+
+    def __str__(self) -> str:
+        return f"run {self.run} was cancelled" + (f": {self.report}" if self.report else "")
+
+
 class ReservationFailed(PoolError):
     """Say that a placement group did not become ready in time, or lost a node."""
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from pool.cluster.interface import Cluster, Fault, Identity, News
@@ -29,6 +32,9 @@ class Context:
         address: That node's address, for others to connect to.
         lease_left_s: Says how many seconds the actor may live on without a word from its owner. It
             must not let those below it live any longer. Safe to call from any thread.
+        devices: Resource to the ids of the devices that the actor holds itself.
+        environ: The environment of its process.
+        log_root: The folder for logs of what it starts, on its node.
     """
 
     cluster: Cluster
@@ -36,6 +42,9 @@ class Context:
     node_id: str
     address: str
     lease_left_s: Callable[[], float] = field(default=lambda: math.inf, compare=False)
+    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ, compare=False)
+    log_root: Path = Path(tempfile.gettempdir())
 
 
 class Body(Protocol):

@@ -350,6 +350,16 @@ class Cluster(ABC):
         """
 
     @abstractmethod
+    async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
+        """Call a method, wait until it is done, and return the cluster's reference to its result.
+
+        The result stays where it was made; who holds the reference can await it.
+
+        Raises:
+            MemberLost: The actor is dead, or died meanwhile.
+        """
+
+    @abstractmethod
     async def lifeline(self, actor: Actor, seen: int) -> News | Death:
         """Wait until the actor has news beyond version `seen`, or is dead for good."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,7 +71,7 @@ async def call(
     target: Target,
     work: Callable[..., Any] | str,
     args: tuple[Any, ...],
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Any:
     """Let a target do a piece of work, and count it while it is under way."""
     target.member.call_began()

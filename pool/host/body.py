@@ -1,85 +1,72 @@
 """The body of a node host's actor: the user's `NodeHost`, and what the pool needs around it.
 
-It counts and bounds the work in flight, runs functions, leases ports, asks the node's notice
-sources and tells its owner. The user's object knows nothing of all that.
+It takes calls, leases ports, asks the node's notice sources, keeps the workers of its bundle, and
+tells its owner. The user's object knows of all that only what it asks for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
-from pool.cluster.body import Bulletin, Context
-from pool.cluster.interface import Actor, News
-from pool.errors import NotAdmitted
-from pool.host.info import HostInfo
-from pool.host.node_host import NodeHost
+from pool.cluster.body import Context
+from pool.cluster.interface import Actor
+from pool.host.allotments import Allotments
+from pool.host.info import HostInfo, RankInfo
+from pool.host.plan import HostPlace, HostPlan
 from pool.host.ports import PortLeases
+from pool.host.runs import RunPlan, Runs
+from pool.host.staffing import Staffing
+from pool.host.workplace import Workplace, finish
 from pool.notices.source import NodeNoticeSource
 from pool.planning.notice import Notice
-from pool.planning.resources import Resources
+
+if TYPE_CHECKING:
+    from pool.host.ranks import LocalRanks, RankSpec
 
 _log = logging.getLogger("pool")
 
 
-@dataclass(frozen=True, slots=True)
-class HostPlace:
-    """Say which host of which replica a node host is."""
-
-    index: int
-    hosts: int
-    bundle: Resources
-
-
-class HostBody:
+class HostBody(Workplace):
     """Run a user's node host inside an actor.
 
     Args:
-        host_class: The user's class.
-        host_args: Its constructor's arguments.
-        place: Which host it is.
-        notices: The sources to ask on this node.
+        plan: What the hosts of the replica are.
+        place: Which one it is.
     """
 
-    def __init__(
-        self,
-        host_class: type[NodeHost],
-        host_args: tuple[Any, ...],
-        place: HostPlace,
-        notices: Sequence[NodeNoticeSource],
-    ) -> None:
-        host = host_class(*host_args)
+    def __init__(self, plan: HostPlan, place: HostPlace) -> None:
+        super().__init__()
+        host = plan.host_class(*plan.host_args)
         host.index, host.hosts, host.bundle = place.index, place.hosts, place.bundle
-        self._host = host
+        self.subject = host
+        self._plan = plan
         self._place = place
-        self._sources = tuple(notices)
-        self._bulletin = Bulletin()
         self._told: dict[str, Notice] = {}
-        self._asking: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ports = PortLeases()
-        self._admits = True
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._environment = asyncio.Lock()
+        self._leased: dict[str, list[int]] = {}
+        self._leasing = asyncio.Lock()
+        self._ranks: LocalRanks | None = None
 
     # -- what the manager calls (see pool.cluster.body.Body) ------------------------------------
 
     async def start(self, context: Context) -> HostInfo:
-        self._host.context = context
-        extra = await _finish(self._host.start())
-        self._asking = [
-            asyncio.create_task(self._ask_forever(source, context)) for source in self._sources
-        ]
+        self._context = self.subject.context = context
+        ids = context.devices if self._plan.holds_devices else None
+        self._staffing = Staffing(self._plan, self._place, context)
+        self._allotments = Allotments(self._place.bundle, ids)
+        self._runs = Runs(self._staffing, self._allotments)
+        extra = await finish(self.subject.start())
+        for source in self._plan.notices:
+            self._spawn(self._ask_forever(source, context))
         return HostInfo(
             index=self._place.index,
             hosts=self._place.hosts,
@@ -91,76 +78,113 @@ class HostBody:
             extra=extra,
         )
 
-    async def check_health(self) -> None:
-        await _finish(self._host.check_health())
-
-    async def lifeline(self, seen: int) -> News:
-        return await self._bulletin.after(seen)
-
     async def drain(self, budget_s: float) -> None:
-        self._admits = False
-        with anyio.move_on_after(budget_s):
-            while self._in_flight:
-                self._idle.clear()
-                await self._idle.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(super().drain, budget_s)
+            if self._ranks is not None:
+                tasks.start_soon(self._ranks.drain, budget_s)
 
     async def restore(self) -> None:
-        self._admits = True
+        await super().restore()
+        if self._ranks is not None:
+            await self._ranks.restore()
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
-        self._admits = False
-        for task in self._asking:
+        self.close()
+        for task in self._tasks:
             task.cancel()
+        troubles: list[str] = []
+        until = anyio.current_time() + budget_s
         try:
-            with anyio.fail_after(budget_s):
-                await _finish(self._host.shutdown())
+            # Those below go first: the host's own hook may put down what they stand on.
+            if self._ranks is not None:
+                troubles += await self._ranks.shutdown(budget_s)
+            await self._runs.close()
+            with anyio.fail_after(until - anyio.current_time()):
+                await finish(self.subject.shutdown())
         finally:
             self._ports.close()
-        return ()
+        return troubles
 
-    # -- what drivers call ----------------------------------------------------------------------
+    # -- workers --------------------------------------------------------------------------------
 
-    async def execute(
-        self,
-        work: Callable[..., Any] | str,
-        args: tuple[Any, ...],
-        environment: Mapping[str, str] | None = None,
-    ) -> Any:
-        """Call a function, or the host's own method of that name, and return its result.
-
-        A plain function runs in a thread, an async one on the main loop. With an environment,
-        the variables are set for the length of the call, and such calls run one after the other.
+    async def begin_run(self, plan: RunPlan) -> Actor:
+        """Wait for a part of the bundle, and start a fresh process in it, for one run.
 
         Raises:
-            NotAdmitted: The host is being drained.
+            ConfigError: The bundle does not hold what the run needs.
+            NotAdmitted: The member is being drained.
         """
-        function = getattr(self._host, work) if isinstance(work, str) else work
-        with self._admit():
-            if environment is None:
-                return await _run(function, args)
-            async with self._environment:
-                with _set_environment(environment):
-                    return await _run(function, args)
+        with self.admit():
+            return await self._runs.begin(plan, self.admit())
 
-    async def lease_port(self) -> int:
-        """Lease a port of this node until `release_port` or the host's end."""
-        return await anyio.to_thread.run_sync(self._ports.lease)
+    async def end_run(self, key: str, grace_s: float = 0.0) -> str:
+        """End a run's process, and return when it is gone, with what that took, in words."""
+        return await self._runs.end(key, grace_s)
+
+    async def bring_up_ranks(self, spec: RankSpec) -> tuple[RankInfo, ...]:
+        """Start the processes of the rank actors, and return where they are, by local rank."""
+        from pool.host.ranks import LocalRanks  # The manager below it costs whoever has no ranks.
+
+        self._ranks = LocalRanks(self._staffing, spec, self._allotments, self.bulletin.fail)
+        return await self._ranks.bring_up()
+
+    async def begin_ranks(
+        self, frozen: bytes, environments: Sequence[dict[str, str]], first: int
+    ) -> tuple[RankInfo, ...]:
+        """Make the user's objects in them, each in its environment, by local rank."""
+        assert self._ranks is not None
+        return await self._ranks.begin(frozen, environments, first)
+
+    # -- ports ----------------------------------------------------------------------------------
+
+    async def lease_port(self, holder: str = "") -> int:
+        """Lease a port of this node until it is given back, or the host ends.
+
+        Args:
+            holder: A word for whom it is, by which `release_ports` knows it.
+
+        Raises:
+            PoolError: No port of the node is free.
+        """
+        # In turn, so that whoever gives back what it leased counts a lease that was asked before.
+        async with self._leasing:
+            port = await anyio.to_thread.run_sync(self._ports.lease)
+            self._leased.setdefault(holder, []).append(port)
+            return port
 
     async def release_port(self, port: int) -> None:
         """Give a leased port back."""
+        for ports in self._leased.values():
+            if port in ports:
+                ports.remove(port)
         self._ports.release(port)
 
-    @contextmanager
-    def _admit(self) -> Iterator[None]:
-        if not self._admits:
-            raise NotAdmitted(f"{self._host.context.identity.member} takes no new work")
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+    async def release_ports(self, holder: str, after_calls: bool = False) -> None:
+        """Give every port of a holder back.
+
+        Args:
+            holder: Whose ports; the word that they were leased with.
+            after_calls: Keep them until the calls that are under way now are over.
+        """
+        async with self._leasing:
+            ports = self._leased.pop(holder, [])
+        if ports:
+            self._spawn(self._give_back(ports, self.calls if after_calls else ()))
+
+    async def _give_back(
+        self, ports: Sequence[int], after: Collection[asyncio.Future[None]]
+    ) -> None:
+        await self.until_done(after)
+        for port in ports:
+            self._ports.release(port)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- notices --------------------------------------------------------------------------------
 
     async def _ask_forever(self, source: NodeNoticeSource, context: Context) -> None:
         trouble = ""
@@ -179,32 +203,5 @@ class HostBody:
                     self._told.pop(source.name, None)
                 else:
                     self._told[source.name] = replace(notice, node_id=context.node_id)
-                self._bulletin.publish(tuple(self._told.values()))
+                self.bulletin.publish(tuple(self._told.values()))
             await asyncio.sleep(source.period_s)
-
-
-async def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(*args)
-    return await _finish(
-        await anyio.to_thread.run_sync(functools.partial(function, *args), abandon_on_cancel=True)
-    )
-
-
-async def _finish(result: Any) -> Any:
-    """Await what a plain-or-async method returned, if it is awaitable."""
-    return await result if inspect.isawaitable(result) else result
-
-
-@contextmanager
-def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

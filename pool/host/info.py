@@ -1,12 +1,38 @@
-"""What node hosts and replicas tell of themselves once they are ready."""
+"""What rank actors, node hosts and replicas tell of themselves once they are ready."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pool.cluster.interface import Actor
 from pool.planning.resources import Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankInfo:
+    """Tell where a rank actor runs and how to reach it.
+
+    Args:
+        node_id: The node's id.
+        address: The node's address.
+        pid: The process id, on that node.
+        devices: Resource to the ids of its devices.
+        actor: Its actor.
+        rank: Which rank of its replica it is, from 0.
+        local_rank: Which of the ranks on its host it is, from 0.
+        extra: What the object's own `start` returned, if it has one.
+    """
+
+    node_id: str
+    address: str
+    pid: int
+    devices: Mapping[str, tuple[str, ...]]
+    actor: Actor
+    rank: int = 0
+    local_rank: int = 0
+    extra: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +48,7 @@ class HostInfo:
         bundle: What its bundle of the reservation holds.
         actor: Its actor.
         extra: What the host's own `start` returned.
+        ranks: Its rank actors, by local rank.
     """
 
     index: int
@@ -32,6 +59,7 @@ class HostInfo:
     bundle: Resources
     actor: Actor
     extra: Any = None
+    ranks: tuple[RankInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +73,8 @@ class ReplicaInfo:
 
     hosts: tuple[HostInfo, ...]
     node_id: str
+
+    @property
+    def ranks(self) -> tuple[RankInfo, ...]:
+        """Its rank actors, by rank."""
+        return tuple(rank for host in self.hosts for rank in host.ranks)

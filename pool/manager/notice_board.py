@@ -17,6 +17,7 @@ from pool.manager.events import EventKind, EventLog
 from pool.manager.member import Incarnation, InfoT, Warned
 from pool.notices.source import ClusterNoticeSource
 from pool.planning.notice import Notice
+from pool.planning.restart import cause_of
 
 PATIENCE_S = 120.0
 """How long a member with a notice without a deadline may wait for its replacement."""
@@ -99,7 +100,8 @@ class NoticeBoard:
             return
         now = anyio.current_time()
         for notice in after.keys() - before.keys():
-            self._say(member, str(notice), left_s=round(after[notice].leave_by - now, 1))
+            left_s = round(after[notice].leave_by - now, 1)
+            self._say(member, str(notice), cause=str(cause_of([notice])), left_s=left_s)
         for notice in before.keys() - after.keys():
             self._leaving.pop((source, notice.node_id), None)
             self._say(member, f"withdrawn: {notice}")

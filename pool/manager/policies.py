@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from pool.cluster.interface import Lease
+from pool.cluster.lease import RESPITE_S
 from pool.errors import ConfigError
 from pool.planning.drain import DrainPolicy
 from pool.planning.health import HealthPolicy
@@ -63,3 +65,20 @@ class Policies:
                 "often",
                 "lease_s",
             )
+
+    @property
+    def patience_s(self) -> float:
+        """How long a member's next word may take to come, when all is well."""
+        return self.health.period_s + self.health.timeout_s + RESPITE_S
+
+    def lease(self, epoch: int = 1, left_s: float = math.inf) -> Lease:
+        """Return what a member is granted with each word from its owner.
+
+        Args:
+            epoch: Which owner grants it.
+            left_s: Seconds that the owner may live on itself. Leases shrink on the way down: a
+                member has little more than that. That little is the time to the next poll; by then
+                the owner may have heard from its own.
+        """
+        lasts_s = min(self.lease_s, left_s + self.patience_s)
+        return Lease(epoch=epoch, lasts_s=lasts_s, grace_s=self.drain.timeout_s)

@@ -15,13 +15,13 @@ import anyio
 from pool.cluster.interface import Fault
 from pool.manager.events import EventKind, EventLog
 from pool.manager.member import Incarnation, InfoT
-from pool.planning.notice import NoticeKind
 from pool.planning.restart import (
     Cause,
     Failure,
     GiveUp,
     Restart,
     RestartPolicy,
+    cause_of,
     plan_restart,
     prune,
 )
@@ -48,7 +48,8 @@ class Restarts:
     def record(self, member: Incarnation[InfoT], fault: Fault) -> Restart | GiveUp:
         """Write down why a member failed, and say what follows."""
         if member.leave_by is not None and fault.cause in _OVERRULED:
-            fault = replace(fault, cause=_cause_of_notices(member))
+            warned = [warned.notice for warned in member.warnings()]
+            fault = replace(fault, cause=cause_of(warned))
         member.fault = fault
         slot = member.identity.slot
         now = anyio.current_time()
@@ -76,8 +77,3 @@ class Restarts:
     def by_cause(self) -> Mapping[str, int]:
         """Count the failures that are remembered."""
         return dict(Counter(str(failure.cause) for failure in self.failures))
-
-
-def _cause_of_notices(member: Incarnation[InfoT]) -> Cause:
-    kinds = {warned.notice.kind for warned in member.warnings()}
-    return Cause.MAINTENANCE if kinds == {NoticeKind.MAINTENANCE} else Cause.PREEMPTION

@@ -110,13 +110,7 @@ class Supervisor(Hooks[InfoT]):
     @property
     def lease(self) -> Lease:
         """What members are granted with each word from this manager."""
-        policies = self.policies
-        return Lease(epoch=self.epoch, lasts_s=policies.lease_s, grace_s=policies.drain.timeout_s)
-
-    @property
-    def patience_s(self) -> float:
-        """How long a member's next word may take to come, when all is well."""
-        return self.policies.health.period_s + self.policies.health.timeout_s + RESPITE_S
+        return self.policies.lease(self.epoch)
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """List the tasks that run for as long as the pool is open."""
@@ -480,7 +474,8 @@ class Supervisor(Hooks[InfoT]):
             return
         # Itself, with its grace; then those below it, who may hear from it until its very end.
         lease = self.lease
-        linger_s = lease.lasts_s + 2 * lease.grace_s + 2 * DOUBT_S + RESPITE_S + self.patience_s
+        late_s = 2 * DOUBT_S + RESPITE_S + self.policies.patience_s
+        linger_s = lease.lasts_s + 2 * lease.grace_s + late_s
         member.lingers_until = anyio.current_time() + linger_s
         slot.look_anew()
         self.emit(

@@ -25,6 +25,7 @@ UNITS_PER_ONE: Final = 10_000
 """Ray counts resources in integers of 1e-4; so do we."""
 
 CPU: Final = "CPU"
+GPU: Final = "GPU"
 MEMORY: Final = "memory"
 OBJECT_STORE_MEMORY: Final = "object_store_memory"
 

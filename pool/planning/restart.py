@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pool.errors import ConfigError
+from pool.planning.notice import Notice, NoticeKind
 
 
 class Cause(StrEnum):
@@ -51,6 +52,16 @@ class Cause(StrEnum):
     def __repr__(self) -> str:
         # A policy prints as it can be typed; the repr of an enum cannot be.
         return f"Cause.{self.name}"
+
+
+def cause_of(notices: Iterable[Notice]) -> Cause:
+    """Return what a member was lost to whose node had been noticed to go.
+
+    Args:
+        notices: What was said of its nodes; at least one.
+    """
+    kinds = {notice.kind for notice in notices}
+    return Cause.MAINTENANCE if kinds == {NoticeKind.MAINTENANCE} else Cause.PREEMPTION
 
 
 _DEFAULT_BUDGETS: Mapping[Cause, int | None] = {

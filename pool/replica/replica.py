@@ -7,20 +7,20 @@ knows that from its own manager, so its owner's poll costs one call, however man
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
-import anyio
-
 from pool.cluster.body import Bulletin, Context
-from pool.cluster.interface import Actor, Fault, Identity, News, Reservation
-from pool.errors import MemberFailed, SizeUnreachable, StartFailed
-from pool.host.info import ReplicaInfo
-from pool.planning.drain import child_budget
-from pool.planning.restart import Cause, Failure
-from pool.replica.host_pool import HostPlan, HostPool
+from pool.cluster.interface import Fault, Identity, News, Reservation
+from pool.errors import MemberFailed
+from pool.host.info import HostInfo, ReplicaInfo
+from pool.host.plan import HostPlan
+from pool.manager.nest import Nest
+from pool.planning.restart import Cause
+from pool.rendezvous.ports import PortBook
+from pool.replica.host_pool import HostPool
+from pool.replica.ranks import Ranks, start_ranks
 
 
 class Replica:
@@ -30,17 +30,23 @@ class Replica:
         identity: Whom the replica belongs to.
         plan: What its hosts are.
         reservation: The placement group whose bundles the hosts are for.
+        ranks: What its rank actors are, if it has any.
     """
 
-    def __init__(self, identity: Identity, plan: HostPlan, reservation: Reservation) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        plan: HostPlan,
+        reservation: Reservation,
+        ranks: Ranks | None = None,
+    ) -> None:
         self._identity = identity
         self._plan = plan
         self._reservation = reservation
+        self._ranks = ranks
         self._bulletin = Bulletin()
-        self._hosts: HostPool | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._close = asyncio.Event()
-        self._info: ReplicaInfo | None = None
+        self._nest: Nest[HostPool] | None = None
+        self._hosts: tuple[HostInfo, ...] = ()
         self._stale: tuple[float, float] | None = None
 
     async def start(self, context: Context) -> ReplicaInfo:
@@ -49,47 +55,25 @@ class Replica:
         Raises:
             StartFailed: A host did not get ready, with its own reason.
         """
-        ready: asyncio.Future[ReplicaInfo] = asyncio.get_running_loop().create_future()
-        # The manager lives in a task of its own: a task group is entered and left by one task.
-        self._running = asyncio.create_task(self._run(context, ready))
-        return await ready
-
-    async def _run(self, context: Context, ready: asyncio.Future[ReplicaInfo]) -> None:
-        try:
-            async with HostPool(
-                self._identity,
-                self._plan,
-                self._reservation,
-                context.cluster,
-                on_failed=self._fail,
-                on_notices=self._bulletin.publish,
-                lease_left_s=context.lease_left_s,
-            ) as hosts:
-                self._hosts = hosts
-                await self._bring_up(hosts, context, ready)
-                hosts.on_change(functools.partial(self._tell_change, hosts, context))
-                await self._close.wait()
-        except BaseException as error:
-            if not ready.done():
-                ready.set_exception(error)
-            raise
-
-    async def _bring_up(
-        self, hosts: HostPool, context: Context, ready: asyncio.Future[ReplicaInfo]
-    ) -> None:
-        count = len(self._reservation.nodes)
-        # Its failures, which are read below, say more than that there are none.
-        with contextlib.suppress(SizeUnreachable):
-            await hosts.scale(count, timeout_s=None)
-        infos = [member.info for member in hosts.members(serving=True) if member.info is not None]
-        if len(infos) == count:
-            self._info = ReplicaInfo(tuple(infos), context.node_id)
-            ready.set_result(self._info)
-        else:
-            failure = hosts.failures[0]
-            ready.set_exception(
-                StartFailed(self._identity.member, failure.cause, _told(failure), failure.delay_s)
-            )
+        hosts = HostPool(
+            self._identity,
+            self._plan,
+            self._reservation,
+            context.cluster,
+            on_failed=self._fail,
+            on_notices=self._bulletin.publish,
+            lease_left_s=context.lease_left_s,
+        )
+        self._nest = Nest(hosts)
+        self._hosts = tuple(await self._nest.bring_up(len(self._reservation.nodes)))
+        staffed = self._hosts
+        if self._ranks is not None:
+            # Their ports are theirs for as long as they live, and go back with their hosts.
+            ports = PortBook(context.cluster)
+            staffed = await start_ranks(context.cluster, staffed, self._ranks, ports)
+        hosts.on_change(functools.partial(self._tell_change, hosts, context))
+        self._tell_change(hosts, context)
+        return ReplicaInfo(staffed, context.node_id)
 
     def _tell_change(self, hosts: HostPool, context: Context) -> None:
         """Say when a host is missing, and who they are when they are whole again."""
@@ -98,9 +82,9 @@ class Replica:
         infos = tuple(member.info for member in members if member.info is not None)
         if missing or len(infos) < len(self._reservation.nodes):
             self._bulletin.tell("; ".join(missing) or "a host is missing")
-        elif (info := ReplicaInfo(infos, context.node_id)) != self._info:
-            self._info = info
-            self._bulletin.tell("", info)
+        elif infos != self._hosts:
+            self._hosts = infos
+            self._bulletin.tell("", ReplicaInfo(infos, context.node_id))
         else:
             self._bulletin.tell("")
 
@@ -116,9 +100,9 @@ class Replica:
         Raises:
             MemberFailed: The manager's loop is stuck. What it finds out of hosts is told as news.
         """
-        hosts = self._hosts
-        if hosts is None or not hosts.polled_at:
+        if self._nest is None or not self._nest.pool.polled_at:
             return
+        hosts = self._nest.pool
         # NB: this loop and the manager's count from the same monotonic clock.
         now = asyncio.get_running_loop().time()
         health = self._plan.policies.health
@@ -141,7 +125,8 @@ class Replica:
 
     async def drain(self, budget_s: float) -> None:
         """Let every host finish its work in flight; all at once."""
-        await self._tell_hosts("drain", budget_s, budget_s=budget_s)
+        if self._nest is not None:
+            await self._nest.tell("drain", budget_s, budget_s=budget_s)
 
     async def restore(self) -> None:
         """Let every host take work again.
@@ -149,44 +134,13 @@ class Replica:
         Raises:
             MemberFailed: It is being put down; there is no way back from that.
         """
-        if self._close.is_set():
+        if self._nest is None:
+            return
+        if self._nest.is_closing:
             detail = "it is being put down already"
             raise MemberFailed(self._identity.member, Cause.CRASH, detail)
-        await self._tell_hosts("restore", budget_s=self._plan.policies.drain.timeout_s)
-
-    async def _tell_hosts(self, method: str, *args: float, budget_s: float) -> None:
-        hosts = self._hosts
-        if hosts is None:
-            return
-        async with anyio.create_task_group() as tasks:
-            for actor in hosts.handles():
-                tasks.start_soon(_call, hosts, actor, method, args, budget_s)
+        await self._nest.tell("restore", budget_s=self._plan.policies.drain.timeout_s)
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
-        """Close the host pool: the same ladder, one level down, with less time.
-
-        Returns:
-            What went wrong with which host.
-        """
-        hosts, running = self._hosts, self._running
-        if hosts is None or running is None:
-            return ()
-        hosts.limit_close(child_budget(budget_s))
-        self._close.set()
-        with anyio.fail_after(budget_s):
-            await asyncio.wait([running])
-        return [
-            f"host {report.slot}: {trouble}"
-            for report in hosts.reports
-            for trouble in report.troubles
-        ]
-
-
-def _told(failure: Failure) -> str:
-    return f"host {failure.slot}: {failure.detail}"
-
-
-async def _call(
-    hosts: HostPool, actor: Actor, method: str, args: tuple[float, ...], budget_s: float
-) -> None:
-    await hosts.cluster.call(actor, method, *args, timeout_s=budget_s)
+        """Close the host pool, and return what went wrong with which host."""
+        return () if self._nest is None else await self._nest.close(budget_s)

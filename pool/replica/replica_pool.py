@@ -17,12 +17,15 @@ from pool.cluster.interface import (
     Identity,
     Reservation,
 )
-from pool.dispatch.broadcast import broadcast
+from pool.dispatch.broadcast import broadcast, in_rows
+from pool.dispatch.environments import environments
 from pool.dispatch.map import Dispatch, Errors, Results
-from pool.dispatch.target import Target
+from pool.dispatch.run import RunOptions, finish_runs
+from pool.dispatch.target import Counter, Target
 from pool.errors import ConfigError, InfeasibleError, PoolError, ReservationFailed
 from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
+from pool.host.plan import HostPlan
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
@@ -37,8 +40,10 @@ from pool.planning.restart import RestartPolicy
 from pool.planning.rolling import RollPolicy
 from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
 from pool.planning.topology import Topology
-from pool.rendezvous import Rendezvous
-from pool.replica.host_pool import HostPlan, gang_policy
+from pool.rendezvous.base import Rendezvous
+from pool.replica.host import Host
+from pool.replica.host_pool import gang_policy
+from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 
@@ -73,6 +78,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         shape: What one replica needs.
         host: Your `NodeHost` class; the plain one runs functions and no more.
         host_args: Its constructor's arguments.
+        ranks: What rank actors each replica has: objects of your class, one process for each
+            device, that find each other. None by default.
         hosts_hold_devices: Whether each host sits in its bundle and holds its devices, being its
             own worker. By default hosts hold nothing, and workers take the bundle.
         notices: Who is asked whether a node will go away. Ray's own draining nodes are always
@@ -112,6 +119,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         shape: ReplicaShape,
         host: type[NodeHost] = NodeHost,
         host_args: tuple[Any, ...] = (),
+        ranks: Ranks | None = None,
         hosts_hold_devices: bool = False,
         notices: Sequence[NoticeSource] = (),
         cluster_grows: bool = False,
@@ -160,7 +168,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             ),
             runtime_env=runtime_env,
         )
-        first = Revision(shape, hosts)
+        first = Revision(shape, hosts, ranks)
         cluster = connect() if cluster is None else cluster
         super().__init__(
             name,
@@ -191,12 +199,13 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             shape=present.shape,
             host=present.hosts.host_class,
             host_args=present.hosts.host_args,
+            ranks=present.ranks,
             hosts_hold_devices=present.hosts.holds_devices,
             notices=(*present.hosts.notices, *self._sources),
             cluster_grows=self._grows,
             health=policies.health,
             restart=policies.restart,
-            host_restart=present.hosts.policies.restart,
+            host_restart=None if present.ranks else present.hosts.policies.restart,
             drain=policies.drain,
             surge=policies.surge,
             spares=policies.spares,
@@ -228,6 +237,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         host: type[NodeHost] | None = None,
         host_args: tuple[Any, ...] | None = None,
         runtime_env: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
         policy: RollPolicy | None = None,
         timeout_s: float | None = None,
     ) -> RollResult:
@@ -241,6 +251,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             host: Your `NodeHost` class.
             host_args: Its constructor's arguments.
             runtime_env: Ray's runtime environment of the hosts; `{}` for none.
+            ranks: What rank actors each replica has.
             policy: As with `roll`.
             timeout_s: As with `roll`.
 
@@ -251,7 +262,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         Other errors, result and cancellation are those of `roll`.
         """
         self._check_open()
-        revision = self._revisions[self.revision].changed(shape, host, host_args, runtime_env)
+        revision = self._revisions[self.revision].changed(
+            shape, host, host_args, runtime_env, ranks
+        )
         if shape is not None and self.desired:
             await self._check_fits((self.desired,), shape)
         if self.detached:
@@ -273,16 +286,20 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self,
         work: Callable[..., Any] | str,
         *args: Any,
+        on: str = "host",
         env: Rendezvous | None = None,
         flat: bool = False,
         timeout_s: float | None = None,
     ) -> list[Any]:
-        """Call a function on every node host of every ready replica, all at once.
+        """Call a function on every node host, or rank actor, of every ready replica, all at once.
 
         Args:
-            work: A function, or the name of a method of your `NodeHost`.
+            work: A function, or the name of a method of your `NodeHost`; on ranks, of their class.
             *args: Its arguments, the same everywhere.
-            env: Builds the environment variables that each host sets for the call.
+            on: `host` calls every node host, `rank` every rank actor, `replica` the first host of
+                each replica.
+            env: Builds the environment variables that each host sets for the call. Rank actors
+                have theirs already.
             flat: Return one list instead of one for each replica.
             timeout_s: Seconds for the whole; None waits for ever.
 
@@ -296,21 +313,32 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
 
         On cancellation, calls that are under way on hosts run to their end there.
         """
-        self._check_open()
-        members = self._serving()
-        if not members:
-            raise PoolError(
-                f"pool {self.name!r} has no ready replica to broadcast to; scale it first, and "
-                "look at its snapshot() for the reasons"
+        if env is not None and on != "host":
+            raise ConfigError(
+                f"env is given for on={on!r}; it is for hosts. The rank actors of a replica find "
+                "each other by the rendezvous of their Ranks",
+                "env",
             )
-        rows = [
-            [(host, member) for host in member.info.hosts]
-            for member in members
-            if member.info is not None
-        ]
+        rows = self._rows_to_call(on)
+        hosts = self.hosts() if env is not None else []
+        infos = [[host.info for host in row] for row in hosts]
+        targets = [target for row in rows for target in row]
         with anyio.fail_after(timeout_s):
-            results = await broadcast(self.cluster, rows, work, args, env)
-        return [result for row in results for result in row] if flat else list(results)
+            async with environments(self.cluster, infos, env) as variables:
+                results = await broadcast(self.cluster, targets, work, args, variables)
+        return results if flat else in_rows(results, rows)
+
+    def _rows_to_call(self, on: str) -> list[list[Target]]:
+        self._check_open()
+        rows = self._rows(on)
+        if not any(rows):
+            has = "rank actor" if on == "rank" else "ready replica"
+            raise PoolError(
+                f"pool {self.name!r} has no {has} to call; scale it first, and look at its "
+                "snapshot() for the reasons"
+                + ("; rank actors are declared with ranks=" if on == "rank" else "")
+            )
+        return rows
 
     def map(
         self,
@@ -331,7 +359,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             work: A function of one item, or the name of such a method of your `NodeHost`.
             items: The input; never read further ahead than the calls in flight and the results
                 that wait for their turn.
-            on: `replica` sends items to each replica's first host; `host` to every host.
+            on: `replica` sends items to each replica's first host; `host` to every host; `rank`
+                to every rank actor.
             in_flight: Calls at once per target.
             errors: `raise` ends the map at the first item whose function raised; `return` yields
                 the exception in the item's place.
@@ -350,17 +379,74 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         """List whom work can be sent to now.
 
         Args:
-            on: `replica` for the first host of each replica, `host` for every host.
+            on: `replica` for the first host of each replica, `host` for every host, `rank` for
+                every rank actor.
         """
-        if on not in ("replica", "host"):
-            raise ConfigError(f"on is {on!r}; give 'replica' or 'host'", "on")
-        first = 1 if on == "replica" else None
+        return [target for row in self._rows(on) for target in row]
+
+    def _rows(self, on: str) -> list[list[Target]]:
+        """List the targets of each serving replica, by rank."""
+        if on not in ("replica", "host", "rank"):
+            raise ConfigError(f"on is {on!r}; give 'replica', 'host' or 'rank'", "on")
         return [
-            Target(host.actor, member, f"host {host.index}: ")
+            _targets(member, member.info, on)
             for member in self._serving()
             if member.info is not None
-            for host in member.info.hosts[:first]
         ]
+
+    def hosts(self) -> list[list[Host]]:
+        """List the node hosts of every serving replica, by rank, to give work to each by itself."""
+        return [
+            [Host(self, member, info) for info in member.info.hosts]
+            for member in self._serving()
+            if member.info is not None
+        ]
+
+    async def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        options: RunOptions | None = None,
+        env: Rendezvous | None = None,
+        flat: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """Call a function in a fresh process on every node host of every ready replica.
+
+        Each process is in its host's bundle, with its devices, and ends with the call. For calls in
+        processes that stand already, see `broadcast`.
+
+        Args:
+            function: What to call, plain or async.
+            *args: Its arguments, the same everywhere.
+            options: What each run gets: devices, environment, hooks, references for results.
+            env: Builds the environment variables by which the processes find each other.
+            flat: Return one list instead of one for each replica.
+            timeout_s: Seconds for the whole, the wait for devices included; None waits for ever.
+
+        Returns:
+            `[[result per host] per replica]`, by rank; flat, `[result per host]`.
+
+        Raises:
+            MemberLost: A process, a host or its node died. The call is not repeated; see
+                `run_resumable`.
+            TimeoutError: It took longer than `timeout_s`.
+            ConfigError: A bundle does not hold what a run needs.
+            Exception: What the function raised, on the first host where it did.
+
+        On cancellation, and with the first error, every process is killed.
+        """
+        self._rows_to_call("host")
+        rows = self.hosts()
+        infos = [[host.info for host in row] for row in rows]
+        hosts = [host for row in rows for host in row]
+        async with environments(self.cluster, infos, env) as variables:
+            runs = [
+                host.begin_run(function, *args, options=options, environment=each)
+                for host, each in zip(hosts, variables, strict=True)
+            ]
+            results = await finish_runs(runs, timeout_s)
+        return results if flat else in_rows(results, rows)
 
     # -- the steps of a member's life ------------------------------------------------------------
 
@@ -436,20 +522,29 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     ) -> ActorSpec:
         if reservation is None:
             raise ReservationFailed(f"{identity.member} has no placement group")
-        hosts = self._revisions[identity.revision].hosts
+        revision = self._revisions[identity.revision]
+        hosts = revision.hosts
         if hosts.runtime_env is None:
             # The replica will start the hosts; so their processes start beside its own.
             await self.cluster.warm(reservation.nodes)
         return ActorSpec(
             body=Replica,
-            args=(identity, hosts, reservation),
+            args=(identity, hosts, reservation, revision.ranks),
             label="Replica",
             identity=identity,
             reservation=reservation,
         )
 
     def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:
-        """Kill the hosts too: they would follow, but a thousandth of a second later."""
+        """Kill all below it too: they would follow, but some thousandths of a second later."""
         super().kill_member(actor, info)
-        for host in info.hosts if info is not None else ():
-            self.cluster.kill(host.actor)
+        if info is not None:
+            for actor in [part.actor for part in info.hosts] + [part.actor for part in info.ranks]:
+                self.cluster.kill(actor)
+
+
+def _targets(member: Counter, info: ReplicaInfo, on: str) -> list[Target]:
+    if on == "rank":
+        return [Target(rank.actor, member, f"rank {rank.rank}: ") for rank in info.ranks]
+    hosts = info.hosts if on == "host" else info.hosts[:1]
+    return [Target(host.actor, member, f"host {host.index}: ") for host in hosts]

@@ -7,8 +7,9 @@ from typing import Any
 
 from pool.errors import ConfigError
 from pool.host.node_host import NodeHost
+from pool.host.plan import HostPlan
 from pool.planning.shape import ReplicaShape
-from pool.replica.host_pool import HostPlan
+from pool.replica.ranks import Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Revision:
     Args:
         shape: What one replica needs.
         hosts: What its hosts are.
+        ranks: What its rank actors are, if it has any.
 
     Raises:
         ConfigError: A value cannot be right; `field` names it.
@@ -25,6 +27,7 @@ class Revision:
 
     shape: ReplicaShape
     hosts: HostPlan
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.shape, ReplicaShape):
@@ -36,6 +39,17 @@ class Revision:
         host = self.hosts.host_class
         if not (isinstance(host, type) and issubclass(host, NodeHost)):
             raise ConfigError(f"host is {host!r}; give a subclass of NodeHost", "host")
+        if self.ranks is not None and not isinstance(self.ranks, Ranks):
+            raise ConfigError(f"ranks is {self.ranks!r}; give a pool.Ranks", "ranks")
+        if self.ranks is not None and self.hosts.policies.restart.intensity:
+            raise ConfigError(
+                "host_restart is given together with ranks; the rank actors of a replica are one "
+                "world, which does not outlive the loss of a host; leave host_restart out",
+                "host_restart",
+            )
+        if self.hosts.device != self.shape.device:
+            hosts = replace(self.hosts, device=self.shape.device)
+            object.__setattr__(self, "hosts", hosts)
 
     def changed(
         self,
@@ -43,10 +57,15 @@ class Revision:
         host: type[NodeHost] | None,
         host_args: tuple[Any, ...] | None,
         runtime_env: dict[str, Any] | None,
+        ranks: Ranks | None,
     ) -> Revision:
         """Return a revision that differs in what is given."""
         given = {"host_class": host, "host_args": host_args, "runtime_env": runtime_env}
         changes: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
         }
-        return Revision(self.shape if shape is None else shape, replace(self.hosts, **changes))
+        return Revision(
+            self.shape if shape is None else shape,
+            replace(self.hosts, **changes),
+            self.ranks if ranks is None else ranks,
+        )

@@ -6,8 +6,9 @@ habits of Ray that go beyond it: what an actor started dies with it, a placement
 node looks for another, a draining node takes nothing new, a silent node is noticed late.
 
 Limits: arguments and results are handed over as they are, not pickled. Node hosts share this one
-operating system process, so that `os.environ`, the working directory and module globals are common
-to them; `HostInfo.pid` is the same for all.
+operating system process, so that the working directory and module globals are common to them, and
+what is set for one of them alone is in `context.environ`, not in `os.environ`; `HostInfo.pid` is
+the same for all.
 """
 
 from __future__ import annotations
@@ -178,6 +179,11 @@ class SimulatedCluster(Controls, Cluster):
                 f"{actor.identity.member} did not answer {method}() within {timeout_s:g} s"
             )
         return call.future.result()
+
+    async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
+        result: asyncio.Future[Any] = self._world.loop.create_future()
+        result.set_result(await self.call(actor, method, *args))
+        return result
 
     def _reach(self, actor: Actor) -> SimActor:
         record = self._world.find(actor)

@@ -151,7 +151,7 @@ def _broken_by_leases(pool: ResourcePoolManager[Any], world: World) -> Iterator[
         owner = actor.owner
         if owner is None or member_of(pool, actor.spec.identity) is None:
             continue
-        ends_at = owner.book.ends_at() + pool.patience_s
+        ends_at = owner.book.ends_at() + pool.policies.patience_s
         if world.now > owner.book.ends_at():
             ends_at += pool.lease.grace_s  # It winds itself up, and them with it.
         if actor.book.ends_at() > ends_at + SLACK_S:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context as Variables
@@ -395,6 +396,8 @@ class World:
             node_id=actor.place.node_id,
             address=actor.place.address,
             lease_left_s=lambda: actor.book.left_s(self.now),
+            # Many processes are one here; what each sets for itself must not reach the others.
+            environ=dict(os.environ),
         )
         try:
             actor.begin(context)

@@ -10,9 +10,10 @@ import pytest
 
 import pool
 from pool.cluster.connect import connect
+from pool.host.plan import HostPlan
 from pool.manager.policies import Policies
 from pool.planning.shape import plan_shape
-from pool.replica.host_pool import HostPlan, gang_policy
+from pool.replica.host_pool import gang_policy
 from tests import hosts
 from tests.hosts import Clerk, ClerkInfo
 from tests.tree import HASTY, QUICK, Story, kill, until

@@ -12,11 +12,14 @@ import pytest
 import pool
 from pool.cluster.body import Context
 from pool.cluster.interface import Identity
-from pool.host.body import HostBody, HostPlace
+from pool.host.body import HostBody
+from pool.host.plan import HostPlace, HostPlan
+from pool.manager.policies import Policies
 from pool.testing import run
 
 IDENTITY = Identity(pool="p/0.1", instance="abc", slot=1, generation=1, level="host")
-PLACE = HostPlace(1, 2, pool.Resources({"GPU": 4}))
+GPUS = pool.Resources({"GPU": 4})
+PLACE = HostPlace(1, pool.Reservation("g", ("node-0", "node-1"), (GPUS, GPUS)))
 
 
 class Source(pool.notices.NodeNoticeSource):
@@ -36,7 +39,7 @@ class Source(pool.notices.NodeNoticeSource):
 async def started(
     host: type[pool.NodeHost] = pool.NodeHost, *sources: pool.notices.NodeNoticeSource
 ) -> HostBody:
-    body = HostBody(host, (), PLACE, sources)
+    body = HostBody(HostPlan(host_class=host, notices=sources, policies=Policies()), PLACE)
     nowhere: Any = None
     await body.start(Context(nowhere, IDENTITY, "node-1", "10.0.0.1"))
     return body
@@ -58,7 +61,7 @@ async def test_it_tells_of_itself_what_the_place_and_the_host_say() -> None:
         async def start(self) -> str:
             return f"{self.index} of {self.hosts} on {self.context.node_id}"
 
-    body = HostBody(Host, (), PLACE, ())
+    body = HostBody(HostPlan(host_class=Host, policies=Policies()), PLACE)
     nowhere: Any = None
     info = await body.start(Context(nowhere, IDENTITY, "node-1", "10.0.0.1"))
     assert (info.index, info.hosts, info.node_id) == (1, 2, "node-1")

@@ -147,6 +147,14 @@ class RayCluster(Cluster):
         except exceptions.RayError as error:
             raise error_of(error, actor.identity.member) from None
 
+    async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
+        done, result = actor.handle.refer.remote(method, args)
+        try:
+            await done
+        except exceptions.RayError as error:
+            raise error_of(error, actor.identity.member) from None
+        return result
+
     async def lifeline(self, actor: Actor, seen: int) -> News | Death:
         while True:
             try:

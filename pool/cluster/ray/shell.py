@@ -12,6 +12,7 @@ import functools
 import inspect
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -62,6 +63,10 @@ class Shell:
             node_id=runtime.get_node_id(),
             address=ray.util.get_node_ip_address(),
             lease_left_s=self._watch.left_s,
+            devices={
+                name: tuple(ids) for name, ids in runtime.get_accelerator_ids().items() if ids
+            },
+            log_root=Path(runtime.get_temp_dir(), runtime.get_session_name(), "logs", "pool"),
         )
         return await self._body.start(context)
 
@@ -88,6 +93,11 @@ class Shell:
             return await result if inspect.isawaitable(result) else result
         except Exception as error:
             raise sendable(error) from None
+
+    @ray.method(num_returns=2)
+    async def refer(self, method: str, args: tuple[Any, ...]) -> tuple[None, Any]:
+        """Call any other method, and return its result apart from the news that it is done."""
+        return None, await self.call(method, args)
 
 
 def sendable(error: Exception) -> Exception:

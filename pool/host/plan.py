@@ -1,0 +1,60 @@
+"""What the hosts of a replica are, and which of them one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pool.cluster.interface import Reservation
+from pool.host.node_host import NodeHost
+from pool.manager.policies import Policies
+from pool.notices.source import NodeNoticeSource
+from pool.planning.resources import Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPlan:
+    """Say what the hosts of a replica are. It is pickled into the replica's actor, and theirs.
+
+    Args:
+        host_class: The user's `NodeHost`.
+        host_args: Its constructor's arguments.
+        device: Ray's name of the devices in their bundles.
+        holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
+            worker; otherwise it holds nothing and is pinned to the bundle's node.
+        notices: Sources to ask on each node.
+        policies: How hosts are polled, restarted and drained, and how long they may take to
+            start.
+        runtime_env: Ray's runtime environment of the hosts.
+    """
+
+    host_class: type[NodeHost]
+    host_args: tuple[Any, ...] = ()
+    device: str = "GPU"
+    holds_devices: bool = False
+    notices: tuple[NodeNoticeSource, ...] = ()
+    policies: Policies
+    runtime_env: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlace:
+    """Say which host of its replica a host is.
+
+    Args:
+        index: The index of its bundle.
+        reservation: The replica's placement group.
+    """
+
+    index: int
+    reservation: Reservation
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts the replica has."""
+        return len(self.reservation.nodes)
+
+    @property
+    def bundle(self) -> Resources:
+        """What the host's bundle holds."""
+        return self.reservation.bundles[self.index]
