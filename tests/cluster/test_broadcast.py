@@ -32,9 +32,12 @@ NAMES = [
     "LOCAL_RANK",
     "LOCAL_WORLD_SIZE",
     "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
     "MASTER_ADDR",
     "MASTER_PORT",
 ]
+JAX_NAMES = ["JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"]
+TPU_NAMES = ["TPU_WORKER_ID", "MEGASCALE_SLICE_ID"]
 
 
 def open_pool(shape: pool.ReplicaShape = ON_TWO_NODES, **options: Any) -> pool.ReplicaPool:
@@ -89,8 +92,19 @@ def test_each_replica_is_a_world_of_its_own_or_the_pool_is_one(world: World) -> 
             assert [one["RANK"] for one in whole] == ["0", "1", "2", "3"]
             assert {one["WORLD_SIZE"] for one in whole} == {"4"}
             assert len({(one["MASTER_ADDR"], one["MASTER_PORT"]) for one in whole}) == 1
-            ports = {one["MASTER_PORT"] for one in [*apart[0], *apart[1]]}
-            assert whole[0]["MASTER_PORT"] not in ports
+            assert [one["GROUP_RANK"] for one in whole] == ["0", "1", "2", "3"]
+            assert {one["GROUP_WORLD_SIZE"] for one in whole} == {"4"}
+            made = await replicas.broadcast(
+                hosts.environment, JAX_NAMES, env=pool.rendezvous.jax(scope="pool"), flat=True
+            )
+            assert [one["JAX_PROCESS_ID"] for one in made] == ["0", "1", "2", "3"]
+            [coordinator] = {one["JAX_COORDINATOR_ADDRESS"] for one in made}
+            assert coordinator.startswith(f"{hosts_of(replicas[0])[0].address}:")
+            slices = await replicas.broadcast(
+                hosts.environment, TPU_NAMES, env=pool.rendezvous.tpu_multislice()
+            )
+            assert [[one["TPU_WORKER_ID"] for one in row] for row in slices] == [["0", "1"]] * 2
+            assert [row[0]["MEGASCALE_SLICE_ID"] for row in slices] == ["0", "1"]
             fixed = await replicas.broadcast(
                 hosts.environment, ["MASTER_PORT"], env=pool.rendezvous.torch(port=4321), flat=True
             )

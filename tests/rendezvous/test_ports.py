@@ -1,0 +1,187 @@
+"""The ports of a call: leased on the right host, given back when it is over (INV-12)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+import pool
+from pool.cluster.interface import Actor, Cluster
+from pool.host.info import HostInfo
+from pool.rendezvous import Place, PortBook
+from pool.testing import SimNode, SimulatedCluster, run
+from tests.rendezvous.crowds import host
+from tests.tree import hosts_of
+
+Main = Callable[[pool.ReplicaPool], Awaitable[None]]
+
+
+def with_two_replicas_of_two_hosts(main: Main) -> Callable[[], None]:
+    async def open_and_run() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)] * 4)
+        shape = pool.ReplicaShape(devices=16)
+        async with pool.ReplicaPool("p", shape=shape, cluster=cluster) as replicas:
+            await replicas.scale(2)
+            await main(replicas)
+        assert not cluster.left()
+
+    def runs() -> None:
+        run(open_and_run, limit_s=3600)
+
+    runs.__name__ = main.__name__
+    return runs
+
+
+class Recorded(pool.rendezvous.Rendezvous):
+    """Keep what torch's rendezvous built. Hosts of a simulation share one process's variables."""
+
+    def __init__(self, **options: Any) -> None:
+        self.torch = pool.rendezvous.torch(**options)
+        self.built: list[dict[str, str]] = []
+
+    async def build(
+        self, cluster: Cluster, places: Sequence[Place], ports: PortBook
+    ) -> list[dict[str, str]]:
+        self.built = await self.torch.build(cluster, places, ports)
+        return self.built
+
+
+async def ports_of(
+    replicas: pool.ReplicaPool, work: Callable[[], Any] = int, **options: Any
+) -> list[str]:
+    """Make a call, and return the ports that it had, each world's once."""
+    env = Recorded(**options)
+    await replicas.broadcast(work, env=env)
+    return [each["MASTER_PORT"] for each in env.built if each["RANK"] == "0"]
+
+
+async def nap() -> None:
+    await asyncio.sleep(1)
+
+
+class Nowhere(SimulatedCluster):
+    """Answer nothing, or say that the host is dead."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__([SimNode()])
+        self.error = error
+
+    async def call(
+        self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
+    ) -> Any:
+        raise self.error
+
+
+@with_two_replicas_of_two_hosts
+async def test_a_call_gives_its_ports_back(replicas: pool.ReplicaPool) -> None:
+    first = await ports_of(replicas)
+    assert len(set(first)) == 2
+    [one] = await ports_of(replicas, scope="pool")
+    assert one in first
+    assert sorted(await ports_of(replicas)) == sorted(first)
+
+
+@with_two_replicas_of_two_hosts
+async def test_two_calls_at_once_never_share_a_port(replicas: pool.ReplicaPool) -> None:
+    seen: list[str] = []
+
+    async def one() -> None:
+        seen.extend(await ports_of(replicas, nap))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(one)
+    assert len(seen) == 6
+    assert len(set(seen)) == 6
+
+
+@with_two_replicas_of_two_hosts
+async def test_calls_that_were_left_running_keep_their_ports_until_they_end(
+    replicas: pool.ReplicaPool,
+) -> None:
+    free = await ports_of(replicas)
+    with pytest.raises(TimeoutError):
+        await replicas.broadcast(asyncio.sleep, 100, env=pool.rendezvous.torch(), timeout_s=10)
+    # NB: an environment is one call's at a time, so these leases are asked for directly.
+    [master, _] = hosts_of(replicas.members()[0])
+    book = PortBook(replicas.cluster)
+    assert str(await book.lease(master)) not in free
+    await book.release()
+    await anyio.sleep(100)
+    assert sorted(await ports_of(replicas)) == sorted(free)
+
+
+@with_two_replicas_of_two_hosts
+async def test_a_call_that_fails_on_one_host_gives_its_ports_back_in_the_end(
+    replicas: pool.ReplicaPool,
+) -> None:
+    free = await ports_of(replicas)
+    calls: list[int] = []
+
+    async def fail() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("no")
+        await asyncio.sleep(50)
+
+    with pytest.raises(ValueError, match="no"):
+        await replicas.broadcast(fail, env=pool.rendezvous.torch())
+    await anyio.sleep(60)
+    assert sorted(await ports_of(replicas)) == sorted(free)
+
+
+@with_two_replicas_of_two_hosts
+async def test_a_lease_that_was_not_waited_for_is_given_back_too(
+    replicas: pool.ReplicaPool,
+) -> None:
+    free = await ports_of(replicas)
+    members: list[tuple[HostInfo, ...]] = [hosts_of(member) for member in replicas.members()]
+    book = PortBook(replicas.cluster)
+    with anyio.move_on_after(0.0001):
+        await book.lease_each([members[0][0], members[1][0]])
+    await book.release()
+    await book.release()
+    assert sorted(await ports_of(replicas)) == sorted(free)
+
+
+@with_two_replicas_of_two_hosts
+async def test_what_cannot_be_leased_is_said_as_itself_and_the_rest_given_back(
+    replicas: pool.ReplicaPool,
+) -> None:
+    free = await ports_of(replicas)
+
+    class Half(pool.rendezvous.Rendezvous):
+        async def build(self, cluster: Any, places: Any, ports: PortBook) -> list[dict[str, str]]:
+            await ports.lease(places[0].host)
+            await ports.lease_each([host(0, 0, 1, 0)])
+            raise AssertionError
+
+    with pytest.raises(pool.MemberLost):
+        await replicas.broadcast(int, env=Half())
+    assert sorted(await ports_of(replicas)) == sorted(free)
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (pool.MemberLost("p/0.1", "crash", "gone"), False),
+        (pool.CallTimeout("no answer"), True),
+    ],
+)
+def test_giving_back_never_raises_and_says_who_did_not_answer(
+    error: Exception, logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        book = PortBook(Nowhere(error))
+        with pytest.raises(type(error)):
+            await book.lease(host(0, 0, 1, 0))
+        await book.release()
+
+    with caplog.at_level(logging.WARNING, "pool"):
+        run(main, limit_s=60)
+    assert ("keeps leased ports until it ends: no answer" in caplog.text) == logged
