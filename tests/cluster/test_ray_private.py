@@ -14,6 +14,7 @@ import pytest
 import ray
 
 from pool.cluster.ray import private
+from pool.planning.environment import DEVICE_VARIABLES
 from tests import hosts
 from tests.world import World
 
@@ -145,3 +146,14 @@ def test_placement_groups_tells_the_fate_of_creators_and_group_of_gives_a_handle
 def test_is_job_dead_knows_this_driver_as_alive_and_a_strange_one_as_dead(world: World) -> None:
     assert not private.is_job_dead(ray.get_runtime_context().get_job_id()), HERE
     assert private.is_job_dead("ffffff00"), HERE
+
+
+def test_the_variables_that_say_which_devices_a_process_sees_are_those_of_the_table() -> None:
+    """Row A12: `ray._private.accelerators`; Apple's devices have no such variable."""
+    from ray._private.accelerators import get_all_accelerator_managers
+
+    known = {name: {each.name for each in kind} for name, kind in DEVICE_VARIABLES.items()}
+    managers: Any = get_all_accelerator_managers()
+    for manager in managers:
+        variable = manager.get_visible_accelerator_ids_env_var()
+        assert variable is None or variable in known[manager.get_resource_name()], HERE

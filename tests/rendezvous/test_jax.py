@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 import pool
+from pool.planning.environment import RESERVED
 from pool.rendezvous import Place, Scope, jax_arguments
 from pool.rendezvous.jax import environments
 from tests.rendezvous.crowds import CROWDS, PORTS
@@ -17,7 +18,9 @@ def test_each_world_has_one_coordinator_on_the_host_of_its_process_0_and_all_ids
     scope: Scope, places: list[Place], ports: list[int]
 ) -> None:
     count = len({place.replica for place in places}) if scope == "replica" else len(places[:1])
-    made = [jax_arguments(each) for each in environments(places, scope, ports[:count])]
+    built = environments(places, scope, ports[:count])
+    assert all(set(each) <= set(RESERVED) for each in built)
+    made = [jax_arguments(each) for each in built]
     worlds: dict[str, list[int]] = {}
     for each in made:
         worlds.setdefault(each["coordinator_address"], []).append(each["process_id"])

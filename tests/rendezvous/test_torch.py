@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 import pool
+from pool.planning.environment import RESERVED
 from pool.rendezvous import Place, Scope
 from pool.rendezvous.torch import environments
 from tests.rendezvous.crowds import CROWDS, PORTS, crowd
@@ -21,6 +22,7 @@ def test_each_world_has_one_master_on_the_host_of_its_rank_0_and_all_ranks_once(
     count = len({place.replica for place in places}) if scope == "replica" else len(places[:1])
     made = environments(places, scope, ports[:count])
     assert len(made) == len(places)
+    assert all(set(each) <= set(RESERVED) for each in made)
     masters = set()
     whole = [*zip(places, made, strict=True)]
     for _, group in groupby(whole, lambda pair: pair[0].replica if scope == "replica" else 0):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pool
+from pool.planning.environment import RESERVED
 from pool.planning.resources import Resources
 from pool.planning.topology import Node, Topology
 from pool.rendezvous import Place
@@ -58,6 +59,7 @@ def test_each_slice_counts_its_hosts_and_all_know_one_coordinator(
     places = crowd([[1] * hosts] * slices, tpus=4)
     who = slices_of(places, topology(places, seed=seed))
     made = environments(places, who, 8081)
+    assert all(set(each) <= set(RESERVED) for each in made)
     for number in range(slices):
         rows = made[number * hosts : (number + 1) * hosts]
         addresses = [place.host.address for place in places if place.replica == number]
