@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from pool.host.info import RankInfo as RankInfo
     from pool.host.info import ReplicaInfo as ReplicaInfo
     from pool.host.node_host import NodeHost as NodeHost
+    from pool.host.ports import PortRange as PortRange
     from pool.manager.events import Event as Event
     from pool.manager.events import EventKind as EventKind
     from pool.manager.ladder import MemberReport as MemberReport
@@ -128,6 +129,7 @@ __all__ = [
     "PoolListing",
     "PoolSnapshot",
     "PoolUnknown",
+    "PortRange",
     "RankInfo",
     "Ranks",
     "ReapReport",
@@ -200,6 +202,7 @@ _HOMES = {
     ),
     "pool.host.info": ("HostInfo", "RankInfo", "ReplicaInfo"),
     "pool.host.node_host": ("NodeHost",),
+    "pool.host.ports": ("PortRange",),
     "pool.manager.events": ("Event", "EventKind"),
     "pool.manager.ladder": ("MemberReport",),
     "pool.manager.manager": ("ResourcePoolManager",),

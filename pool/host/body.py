@@ -51,7 +51,7 @@ class HostBody(Workplace):
         self._place = place
         self._told: dict[str, Notice] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ports = PortLeases()
+        self._ports = PortLeases(plan.ports)
         self._leased: dict[str, list[int]] = {}
         self._leasing = asyncio.Lock()
         self._ranks: LocalRanks | None = None

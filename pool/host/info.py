@@ -78,3 +78,8 @@ class ReplicaInfo:
     def ranks(self) -> tuple[RankInfo, ...]:
         """Its rank actors, by rank."""
         return tuple(rank for host in self.hosts for rank in host.ranks)
+
+    @property
+    def actors(self) -> tuple[Actor, ...]:
+        """All actors below the replica's own."""
+        return (*(host.actor for host in self.hosts), *(rank.actor for rank in self.ranks))

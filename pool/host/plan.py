@@ -7,6 +7,7 @@ from typing import Any
 
 from pool.cluster.interface import Reservation
 from pool.host.node_host import NodeHost
+from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.policies import Policies
 from pool.notices.source import NodeNoticeSource
 from pool.planning.resources import Resources
@@ -23,6 +24,7 @@ class HostPlan:
         holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
             worker; otherwise it holds nothing and is pinned to the bundle's node.
         notices: Sources to ask on each node.
+        ports: Which ports of each node may be leased.
         policies: How hosts are polled, restarted and drained, and how long they may take to
             start.
         runtime_env: Ray's runtime environment of the hosts.
@@ -33,6 +35,7 @@ class HostPlan:
     device: str = "GPU"
     holds_devices: bool = False
     notices: tuple[NodeNoticeSource, ...] = ()
+    ports: PortRange = DEFAULT_RANGE
     policies: Policies
     runtime_env: dict[str, Any] | None = None
 

@@ -26,6 +26,7 @@ from pool.errors import ConfigError, InfeasibleError, PoolError, ReservationFail
 from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.host.plan import HostPlan
+from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
@@ -100,6 +101,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         start_timeout_s: Seconds from a replica's actor to ready.
         lease_s: Seconds that replicas and hosts live without hearing from their owner; then they
             drain themselves, give their devices back, and end.
+        ports: Which ports of each node may be leased, for rendezvous and processes.
         runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
         instance: A word that tells pools of one name apart; drawn at random when left out.
         detached: Whether the pool outlives this process, with all its replicas: see `detach` and
@@ -132,6 +134,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         spares: int = 0,
         start_timeout_s: float = 600.0,
         lease_s: float = 60.0,
+        ports: PortRange = DEFAULT_RANGE,
         runtime_env: dict[str, Any] | None = None,
         instance: str | None = None,
         detached: bool = False,
@@ -161,6 +164,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             host_args=host_args,
             holds_devices=hosts_hold_devices,
             notices=node_sources,
+            ports=ports,
             policies=replace(
                 policies,
                 restart=gang_policy(host_restart),
@@ -211,6 +215,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             spares=policies.spares,
             start_timeout_s=policies.start_timeout_s,
             lease_s=policies.lease_s,
+            ports=present.hosts.ports,
             runtime_env=present.hosts.runtime_env,
             detached=True,
             keep_s=self._keep_s,
@@ -538,9 +543,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:
         """Kill all below it too: they would follow, but some thousandths of a second later."""
         super().kill_member(actor, info)
-        if info is not None:
-            for actor in [part.actor for part in info.hosts] + [part.actor for part in info.ranks]:
-                self.cluster.kill(actor)
+        for part in info.actors if info is not None else ():
+            self.cluster.kill(part)
 
 
 def _targets(member: Counter, info: ReplicaInfo, on: str) -> list[Target]:
