@@ -19,6 +19,7 @@
     │       └── MemberUnreachable       it cannot be reached now, and may yet come back
     ├── RemoteError                     a member's own code raised what cannot be sent as itself
     ├── ReservationFailed               a placement group did not become ready, or broke
+    ├── LaunchFailed                    a managed process could not be started
     ├── NotAdmitted                     a member that is being drained takes no new work
     ├── CallTimeout (also TimeoutError) a call to a member outlasted its time
     ├── SourceUnavailable               a checker could not ask; neither healthy nor ill (INV-9)
@@ -293,6 +294,25 @@ class RunCancelled(PoolError):
 
 class ReservationFailed(PoolError):
     """Say that a placement group did not become ready in time, or lost a node."""
+
+
+class LaunchFailed(PoolError):
+    """Say that a managed process could not be started. Nothing of it is left.
+
+    Args:
+        program: The program that was to run: the first word of its command.
+        detail: What was seen and what to do, in a sentence.
+        errno: The error number of the system call that failed, if one did.
+    """
+
+    def __init__(self, program: str, detail: str, errno: int | None = None) -> None:
+        super().__init__(program, detail, errno)
+        self.program = program
+        self.detail = detail
+        self.errno = errno
+
+    def __str__(self) -> str:
+        return f"cannot start {self.program!r}: {self.detail}"
 
 
 class NotAdmitted(PoolError):
