@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import anyio
@@ -31,15 +31,24 @@ class Orders:
         address: Where Ray is.
         devices: GPUs of one replica.
         replicas: How many replicas.
-        health: Arguments of the health policy.
+        health: The pool's health policy.
         lease_s: How long members live without a word.
     """
 
     address: str
     devices: int = 2
     replicas: int = 2
-    health: dict[str, float] = field(default_factory=dict)
+    health: pool.HealthPolicy = field(default_factory=pool.HealthPolicy)
     lease_s: float = 60.0
+
+    def to_json(self) -> str:
+        """Return what `from_json` reads, in the process of the driver."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Orders:
+        given = json.loads(text)
+        return cls(**(given | {"health": pool.HealthPolicy(**given["health"])}))
 
 
 def say(what: str, **facts: object) -> None:
@@ -109,7 +118,7 @@ async def main(orders: Orders) -> None:
     async with pool.ReplicaPool(
         "obedient",
         shape=pool.ReplicaShape(devices=orders.devices),
-        health=pool.HealthPolicy(**orders.health),  # type: ignore[arg-type]
+        health=orders.health,
         restart=QUICK,
         drain=BRIEF,
         lease_s=orders.lease_s,
@@ -133,6 +142,6 @@ async def main(orders: Orders) -> None:
 
 
 if __name__ == "__main__":
-    given = Orders(**json.loads(sys.argv[1]))
+    given = Orders.from_json(sys.argv[1])
     ray.init(address=given.address, log_to_driver=False)
     anyio.run(main, given)

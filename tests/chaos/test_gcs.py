@@ -7,13 +7,11 @@ the way of calls, polls and members while the GCS is away: what needs it waits f
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import pytest
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
+import pool
 from tests.chaos.driven import Driven, driven
 from tests.chaos.obedient import Orders
 from tests.tree import kill
@@ -36,7 +35,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-HEALTH = {"period_s": 0.5, "timeout_s": 1.0, "failures": 3, "grace_s": 0.0}
+HEALTH = pool.HealthPolicy(period_s=0.5, timeout_s=1, failures=3, grace_s=0)
 AWAY_S = 4.0
 
 
@@ -99,7 +98,7 @@ def driver(persisted: Persisted) -> Iterator[Driven]:
     """Open a pool of two, from a process that is connected to this cluster and not to another."""
     orders = Orders(address=persisted.address, health=HEALTH)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.obedient", json.dumps(asdict(orders))],
+        [sys.executable, "-m", "tests.chaos.obedient", orders.to_json()],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ import pytest
 import ray
 
 import pool
+from pool.cluster.ray import private
 from pool.ownership.keeper import LEVEL
 from tests.chaos.controller import Controller
 from tests.chaos.owner import LEASE_S, NAME, make
-from tests.tree import eventually, hosts_of, kill, pid_of
+from tests.tree import BRIEF, eventually, hosts_of, kill, pid_of, until_again
 from tests.world import World
 
 pytestmark = pytest.mark.ray
@@ -105,10 +107,9 @@ def test_a_killed_owners_pool_lives_and_what_fell_meanwhile_is_replaced(
             pid = pid_of(replicas[1].actor)
             await replicas.detach()
         kill(pid)
-        await anyio.sleep(1)
+        await eventually(lambda: told["actors"][1] not in world.actors())
         async with pool.attach(NAME) as replicas:
-            await anyio.sleep(0.2)
-            await replicas.wait_settled(60)
+            await until_again(replicas, 1, 2)
             ids = [member.id for member in replicas.members()]
             assert ids == [told["ids"][0], f"{NAME}/1.2"]
 
@@ -164,9 +165,10 @@ def test_a_keeper_that_dies_is_made_anew_while_there_is_an_owner_and_else_ends_t
         async with make() as replicas:
             await replicas.scale(1, timeout_s=60)
             world.watch(*(host.pid for host in hosts_of(replicas[0])))
-            kill(keeper_pid(world))
-            await anyio.sleep(1)
-            await eventually(lambda: keeper_pid(world) > 0, 30)
+            first = keeper_pid(world)
+            kill(first)
+            await eventually(lambda: keeper_pid(world) not in (0, first))
+            await until_owned()
             assert replicas.is_settled
             await replicas.detach()
         kill(keeper_pid(world))
@@ -176,9 +178,53 @@ def test_a_keeper_that_dies_is_made_anew_while_there_is_an_owner_and_else_ends_t
     anyio.run(main)
 
 
+def test_a_pool_that_nobody_comes_for_is_gone_when_its_time_to_be_kept_is_over(
+    world: World,
+) -> None:
+    """INV-4: after `keep_s`, the lease and the members' grace nothing of it is left."""
+    keep_s = 1.0
+
+    async def main() -> None:
+        async with make(keep_s=keep_s) as replicas:
+            await replicas.scale(1, timeout_s=60)
+            world.watch(*(host.pid for host in hosts_of(replicas[0])))
+            await replicas.detach()
+        [listed] = await pool.list_pools()
+        assert (listed.name, listed.owner) == (NAME, None)
+        gone_s = keep_s + LEASE_S + BRIEF.timeout_s
+        await eventually(lambda: not world.actors(), gone_s + 30)
+        await eventually(lambda: not world.groups())
+        assert not await pool.list_pools()
+
+    anyio.run(main)
+
+
+def test_a_detached_pool_that_cannot_be_left_to_anybody_is_refused_before_it_begins(
+    world: World,
+) -> None:
+    """A lock cannot be pickled for the next owner."""
+    before = set(private.actor_table())
+
+    async def main() -> None:
+        with pytest.raises(pool.ConfigError, match="cannot be pickled for its next owner"):
+            async with make(host_args=(threading.Lock(),)):
+                pass
+
+    anyio.run(main)
+    assert set(private.actor_table()) == before, "an actor was made, be it a dead one by now"
+    assert not world.groups()
+
+
 def of_the_pool(world: World) -> list[str]:
     """Return the names of the pool's actors, its hosts excepted."""
     return [name for name in world.actors().values() if name.startswith(f"pool:{NAME}:")]
+
+
+async def until_owned() -> None:
+    """Wait until the keeper of the only pool has heard of the owner."""
+    with anyio.fail_after(30):
+        while [each.owner for each in await pool.list_pools()] == [None]:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
 
 
 def keeper_pid(world: World) -> int:
@@ -206,7 +252,7 @@ def test_a_controller_that_is_killed_leaves_nothing_or_what_was_to_outlive_it(
         return
 
     async def main() -> None:
-        await anyio.sleep(0.5)
+        await eventually(lambda: "controller" not in world.actors().values())
         async with pool.attach(NAME) as replicas:
             await replicas.wait_settled(30)
             assert [member.id for member in replicas.members()] == told["ids"]
@@ -249,8 +295,10 @@ def test_only_what_nobody_holds_is_reaped(world: World, tmp_path: Path) -> None:
             assert len(of_the_pool(world)) == 3, "two replicas and the keeper"
             done = await pool.reap(NAME)
             assert len(done.reaped) >= 5
-            await anyio.sleep(1)
-            assert other.is_settled
+            await eventually(lambda: not of_the_pool(world))
             assert [each.name for each in await pool.list_pools()] == [f"{NAME}_b"]
+            assert other.is_settled
+            pids = [host.pid for host in hosts_of(other[0])]
+            assert await other.broadcast(os.getpid, flat=True) == pids
 
     anyio.run(main)

@@ -6,17 +6,17 @@ is refused and nothing closed, and Ray declares the node dead when it has missed
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import pytest
 
+import pool
 from tests.chaos.driven import Driven, Line, driven
 from tests.chaos.obedient import Orders
 from tests.lab.namespaces import Lab, lab_is_possible, node_at
@@ -32,7 +32,7 @@ DEAD_SOON = {
     "health_check_failure_threshold": 4,
 }
 """Ray's own patience with a silent node: with its defaults it takes a minute, so about seven s."""
-HEALTH = {"period_s": 0.5, "timeout_s": 1.0, "failures": 3, "grace_s": 0.0}
+HEALTH = pool.HealthPolicy(period_s=0.5, timeout_s=1, failures=3, grace_s=0)
 ROUND_S = 1.0
 """A poll of somebody silent takes its time-out, which is longer than the period."""
 LEASE_S = 8.0
@@ -80,7 +80,7 @@ class Victim:
 def opened(lab: Lab, **orders: Any) -> AbstractContextManager[Driven]:
     """Open a pool in the lab; the arguments are those of `Orders`."""
     given = Orders(address=lab.address, **{"health": HEALTH, "lease_s": LEASE_S, **orders})
-    return driven(lab.run_driver("-m", "tests.chaos.obedient", json.dumps(asdict(given))))
+    return driven(lab.run_driver("-m", "tests.chaos.obedient", given.to_json()))
 
 
 def when(driver: Driven, state: str, slot: int, generation: int) -> float:
@@ -131,7 +131,7 @@ def test_a_member_behind_a_cut_link_is_suspect_and_then_replaced_elsewhere(
 
 
 def test_a_link_that_is_cut_for_a_moment_changes_nothing(lab: Lab) -> None:
-    patient = {**HEALTH, "failures": 8}
+    patient = replace(HEALTH, failures=8)
     with opened(lab, devices=4, replicas=1, health=patient, lease_s=30.0) as driver:
         [before] = driver.said("ready")[0]["members"]
         victim = Victim.of(lab, before, host=1)

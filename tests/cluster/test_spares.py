@@ -57,7 +57,9 @@ def test_only_the_host_that_died_is_started_again_where_that_is_asked_for(world:
             before = hosts_of(replicas[0])
             kill(before[1].pid)
             await until(replicas, lambda: replicas[0].state is pool.State.SUSPECT)
-            assert "host 1" in replicas.snapshot().slots[0].member.health  # type: ignore[union-attr]
+            suspect = replicas.snapshot().slots[0].member
+            assert suspect is not None
+            assert "host 1" in suspect.health
             await until(replicas, lambda: replicas[0].state is pool.State.READY)
             after = hosts_of(replicas[0])
             assert replicas[0].id == "mended/0.1"

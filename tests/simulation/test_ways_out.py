@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import pytest
 
 import pool
-from pool.testing import SimNode, SimulatedCluster, run
+from pool.testing import FaultPlan, SimNode, SimulatedCluster, run
 
 HOOK_CUT = "its shutdown hook was cut short"
 WORK_CUT = "the wait for work in flight was cut short"
@@ -18,13 +19,13 @@ AT_ONCE_S = 1.0
 Story = Callable[[SimulatedCluster, pool.ReplicaPool], Awaitable[None]]
 
 
-def play(story: Story) -> None:
+def play(story: Story, faults: FaultPlan | None = None, **options: Any) -> None:
     """Tell a story of a pool of one replica with two hosts, and look at what it leaves."""
 
     async def main() -> None:
-        cluster = SimulatedCluster([SimNode(gpus=8)] * 2)
-        shape = pool.ReplicaShape(devices=16)
-        replicas = pool.ReplicaPool("r", shape=shape, cluster=cluster, cluster_grows=True)
+        cluster = SimulatedCluster([SimNode(gpus=8)] * 2, faults=faults)
+        given: dict[str, Any] = {"shape": pool.ReplicaShape(devices=16), "cluster_grows": True}
+        replicas = pool.ReplicaPool("r", cluster=cluster, **(given | options))
         await story(cluster, replicas)
         assert cluster.left("r") == []
         assert not [event for event in replicas.events() if event.kind is pool.EventKind.LEFTOVER]
@@ -229,3 +230,24 @@ def test_a_scale_that_is_under_way_when_the_pool_closes_is_told_so_and_starts_no
         assert [event.slot for event in opened] == [0, 1]
 
     play(story)
+
+
+@pytest.mark.parametrize("after_s", [0.5, 1.5], ids=["looks for room", "tells its keeper"])
+def test_a_scale_that_has_only_begun_when_the_pool_closes_starts_nobody(after_s: float) -> None:
+    """The block is left between two awaits of `scale`, before the new size is in force."""
+
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        async def scale() -> None:
+            with pytest.raises(pool.PoolClosed, match="is closed"), anyio.fail_after(10):
+                await replicas.scale(1)
+
+        async with anyio.create_task_group() as tasks, replicas:
+            tasks.start_soon(scale)
+            await anyio.sleep(after_s)
+            assert replicas.desired == 0, "the size is in force already"
+        kinds = {event.kind for event in replicas.events()}
+        assert not kinds & {pool.EventKind.SLOT_OPENED, pool.EventKind.POOL_SCALED}
+
+    # A message there and back takes a second.
+    slow = FaultPlan(call_s=(0.5, 0.5))
+    play(story, slow, cluster_grows=False, detached=True)
