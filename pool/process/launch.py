@@ -38,6 +38,9 @@ from pool.process.pids import ProcessId
 
 T = TypeVar("T")
 
+LAST_READS = 4
+"""As often as the line is read when the warden has ended; it says less than one read holds."""
+
 ABANDON_S = 5.0
 """How long a launch that is cancelled waits for the end of what it has begun."""
 
@@ -255,6 +258,7 @@ class Running:
         self._exit: Exit | None = None
         self._killed = 0
         self._is_closed = False
+        self._is_over = False  # the warden has said that the tree is gone; it may not be, quite
         self._has_begun = asyncio.Event()
         self._has_ended = asyncio.Event()
         self._is_gone = asyncio.Event()
@@ -297,7 +301,7 @@ class Running:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the whole tree has ended."""
+        """Whether the whole tree has ended, and its warden."""
         return self._is_gone.is_set()
 
     @property
@@ -320,7 +324,7 @@ class Running:
         return self._exit
 
     async def gone(self) -> None:
-        """Wait until the whole tree has ended. Cancelling does nothing but end the wait.
+        """Wait until the whole tree has ended, and its warden. Cancelling just ends the wait.
 
         Raises:
             PoolError: `close` was called.
@@ -431,7 +435,9 @@ class Running:
         for line in lines:
             self._hear(line.decode().split())
         if not data:
-            self._fall_silent()
+            self._close_line()
+            if self._watch is None:
+                self._fall_silent()
 
     def _hear(self, words: list[str]) -> None:
         match words:
@@ -449,7 +455,7 @@ class Running:
                 self._has_ended.set()
             case ["gone", killed]:
                 self._killed = int(killed)
-                self._is_gone.set()
+                self._is_over = True
             case _:  # pragma: no cover
                 raise AssertionError(f"the warden says {words}")
 
@@ -464,12 +470,9 @@ class Running:
             self._loop.add_reader(self._watch, self._warden_ended)
 
     def _warden_ended(self) -> None:
-        while self._line is not None:
-            before = self._line
-            unread = self._unread
+        # What it has said last is here already. There may be no end, as a fork of ours has its copy.
+        for _ in range(LAST_READS):
             self._read()
-            if self._line is before and self._unread == unread:
-                break
         self._fall_silent()
 
     def _fall_silent(self) -> None:
@@ -483,7 +486,9 @@ class Running:
                     self._spec.argv[0], "its warden ended before it had started it; try again"
                 )
             self._has_begun.set()
-        elif not self._is_gone.is_set():
+        elif self._is_over:
+            self._is_gone.set()
+        else:
             mop_up = functools.partial(marker.remove, self.marker, self._process)
             _aside(self._loop, mop_up).add_done_callback(self._mopped_up)
 
@@ -498,6 +503,9 @@ class Running:
             self._loop.remove_reader(self._watch)
             os.close(self._watch)
             self._watch = None
+        self._close_line()
+
+    def _close_line(self) -> None:
         if self._line is not None:
             if self._line.fileno() >= 0 and not self._loop.is_closed():
                 self._loop.remove_reader(self._line)
