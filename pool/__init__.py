@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pool.dispatch.run import RunOptions as RunOptions
     from pool.errors import CallTimeout as CallTimeout
     from pool.errors import ConfigError as ConfigError
+    from pool.errors import DeviceHeld as DeviceHeld
     from pool.errors import Fenced as Fenced
     from pool.errors import InfeasibleError as InfeasibleError
     from pool.errors import InvalidTransition as InvalidTransition
@@ -92,6 +93,7 @@ __all__ = [
     "CallTimeout",
     "Cause",
     "ConfigError",
+    "DeviceHeld",
     "DrainPolicy",
     "Ending",
     "Event",
@@ -177,6 +179,7 @@ _HOMES = {
     "pool.errors": (
         "CallTimeout",
         "ConfigError",
+        "DeviceHeld",
         "Fenced",
         "InfeasibleError",
         "InvalidTransition",

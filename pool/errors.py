@@ -21,6 +21,7 @@
     ├── ReservationFailed               a placement group did not become ready, or broke
     ├── LaunchFailed                    a managed process could not be started
     ├── NotAdmitted                     a member that is being drained takes no new work
+    ├── DeviceHeld                      a device's memory did not get free in time
     ├── CallTimeout (also TimeoutError) a call to a member outlasted its time
     ├── SourceUnavailable               a checker could not ask; neither healthy nor ill (INV-9)
     ├── InvalidTransition               a bug in a manager: a state change that the table forbids
@@ -317,6 +318,26 @@ class LaunchFailed(PoolError):
 
 class NotAdmitted(PoolError):
     """Say that a member takes no new work, because it is being drained. Nothing was run."""
+
+
+class DeviceHeld(PoolError):
+    """Say that the memory of devices did not get free in time.
+
+    Args:
+        waited_s: Seconds that were waited.
+        holders: Who holds how much of which device, a sentence each.
+    """
+
+    def __init__(self, waited_s: float, holders: Sequence[str]) -> None:
+        super().__init__(waited_s, tuple(holders))
+        self.waited_s = waited_s
+        self.holders = tuple(holders)
+
+    def __str__(self) -> str:
+        return (
+            f"after {self.waited_s:g} s, device memory is still in use: {'; '.join(self.holders)}. "
+            "End these processes, or keep them off these devices"
+        )
 
 
 class CallTimeout(PoolError, TimeoutError):
