@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import importlib.util
 import json
@@ -101,8 +102,11 @@ class Launch:
             ("cwd", [self.cwd or "/"]),
             ("log", [os.fspath(self.log)]),
         ):
-            if any("\0" in text for text in texts):
-                raise ConfigError(f"{field} holds a NUL, which no process can be given", field)
+            if not all(_can_be_given(text) for text in texts):
+                raise ConfigError(
+                    f"{field} holds a NUL, or what cannot be encoded: no process can be given that",
+                    field,
+                )
         if any(not name or "=" in name for name in self.env):
             raise ConfigError("a name in env is empty or holds '='", "env")
         if not _IDENTITY.fullmatch(self.identity):
@@ -240,8 +244,9 @@ async def launch(spec: Launch) -> Running:
 class Running:
     """A process that was launched; made by `launch`.
 
-    It belongs to the event loop that launched it. When this process dies, when `close` is called,
-    or when the object is thrown away, the warden stops the tree with the launch's `grace_s`.
+    It belongs to the event loop that launched it: call and await everything here in that. When
+    this process dies, or when `close` is called, the warden stops the tree with the launch's
+    `grace_s`. Call `stop` or `close` before the loop ends.
     """
 
     def __init__(self, spec: Launch) -> None:
@@ -255,6 +260,7 @@ class Running:
         self._process: ProcessId | None = None
         self._unread = b""
         self._failure: LaunchFailed | None = None
+        self._failed_step: tuple[str, int] | None = None
         self._exit: Exit | None = None
         self._killed = 0
         self._is_closed = False
@@ -385,17 +391,25 @@ class Running:
     # starting
 
     async def _begin(self) -> None:
-        self._line, theirs = socket.socketpair()
         order = _order(self._spec, self._owner)
-        self._starter = _aside(
-            self._loop, functools.partial(_start_warden, self._spec, order, self._line, theirs)
-        )
+        self._line, theirs = socket.socketpair()
+        start = functools.partial(_start_warden, self._spec, order, self._line, theirs)
+        try:
+            self._starter = _aside(self._loop, start)
+        except RuntimeError as error:  # there can be no more threads
+            theirs.close()
+            raise LaunchFailed(
+                self._spec.argv[0], f"its warden cannot be started: {error}"
+            ) from None
         self._failure = await asyncio.shield(self._starter)
         if self._failure is None:
             self._listen()
             await self._has_begun.wait()
+        if self._failed_step is not None:
+            await self._is_silent.wait()
+            explain = functools.partial(_explain, self._spec, *self._failed_step)
+            self._failure = await _aside(self._loop, explain)
         if self._failure is not None:
-            self._hang_up()
             raise self._failure
 
     async def _abandon(self) -> None:
@@ -444,8 +458,8 @@ class Running:
             case ["warden", pid, created]:
                 self._warden = ProcessId(int(pid), int(created))
                 self._watch_warden(self._warden)
-            case ["failed", step, errno]:
-                self._failure = _explain(self._spec, step, int(errno))
+            case ["failed", step, number]:
+                self._failed_step = step, int(number)
                 self._has_begun.set()
             case ["started", pid, created]:
                 self._process = ProcessId(int(pid), int(created))
@@ -470,7 +484,7 @@ class Running:
             self._loop.add_reader(self._watch, self._warden_ended)
 
     def _warden_ended(self) -> None:
-        # What it has said last is here already. There may be no end, as a fork of ours has its copy.
+        # What it has said last is here already. An end may never come, if a fork has its copy.
         for _ in range(LAST_READS):
             self._read()
         self._fall_silent()
@@ -481,7 +495,7 @@ class Running:
         self._hang_up()
         self._is_silent.set()
         if self._process is None:
-            if self._failure is None:
+            if self._failed_step is None:
                 self._failure = LaunchFailed(
                     self._spec.argv[0], "its warden ended before it had started it; try again"
                 )
@@ -500,14 +514,15 @@ class Running:
 
     def _hang_up(self) -> None:
         if self._watch is not None:
-            self._loop.remove_reader(self._watch)
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._watch)
             os.close(self._watch)
             self._watch = None
         self._close_line()
 
     def _close_line(self) -> None:
         if self._line is not None:
-            if self._line.fileno() >= 0 and not self._loop.is_closed():
+            if not self._loop.is_closed():
                 self._loop.remove_reader(self._line)
             self._line.close()
             self._line = None
@@ -515,6 +530,14 @@ class Running:
 
 def _order(spec: Launch, owner: ProcessId) -> bytes:
     """Return what the warden reads; see `pool.process.warden.Order`."""
+    try:
+        folder, log = os.path.abspath(spec.cwd or ""), spec.log.absolute()
+    except FileNotFoundError as error:
+        raise LaunchFailed(
+            spec.argv[0],
+            "the working directory of this process is gone; give cwd and log as full paths",
+            error.errno,
+        ) from None
     argv = [os.fsencode(argument) for argument in spec.argv]
     env = {os.fsencode(name): os.fsencode(value) for name, value in spec.env.items()}
     fields = [
@@ -522,10 +545,10 @@ def _order(spec: Launch, owner: ProcessId) -> bytes:
         str(owner.pid).encode(),
         str(owner.created).encode(),
         repr(float(spec.grace_s)).encode(),
-        os.fsencode(spec.log.absolute()),
+        os.fsencode(log),
         str(spec.limit.max_bytes).encode(),
         str(spec.limit.backups).encode(),
-        os.fsencode(os.path.abspath(spec.cwd or "")),
+        os.fsencode(folder),
         str(len(argv)).encode(),
         *argv,
         *(name + b"=" + value for name, value in env.items()),
@@ -542,8 +565,13 @@ def _start_warden(
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     argv = [sys.executable or "python3", "-I", "-S", "-E", _script()]
     try:
+        spec.log.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        theirs.close()
+        # "File exists" is said where a file is in the place of the folder.
+        return _explain(spec, "log", errno.ENOTDIR if error.errno == errno.EEXIST else error.errno)
+    try:
         with theirs:
-            spec.log.absolute().parent.mkdir(parents=True, exist_ok=True)
             process = subprocess.Popen(
                 [*argv, str(theirs.fileno()), spec.identity],
                 stdin=subprocess.DEVNULL,
@@ -579,10 +607,9 @@ def _script() -> str:
     return compiled if os.path.exists(compiled) else source
 
 
-def _explain(spec: Launch, step: str, errno: int) -> LaunchFailed:
-    program = spec.argv[0]
-    reason = os.strerror(errno) if errno else ""
-    return LaunchFailed(program, _detail(spec, step, reason), errno or None)
+def _explain(spec: Launch, step: str, number: int | None) -> LaunchFailed:
+    reason = os.strerror(number) if number else ""
+    return LaunchFailed(spec.argv[0], _detail(spec, step, reason), number or None)
 
 
 def _detail(spec: Launch, step: str, reason: str) -> str:
@@ -602,6 +629,11 @@ def _detail(spec: Launch, step: str, reason: str) -> str:
             return (
                 f"its working directory {folder} cannot be entered on this node: {reason}; make it "
                 "there, or give another cwd"
+            )
+        case "fork":
+            return (
+                f"no process could be made: {reason}; `ulimit -u` and the cgroup's pids.max say "
+                "how many there may be"
             )
         case "exec":
             return _why_not_run(spec, program, folder, reason)
@@ -664,6 +696,13 @@ def _aside(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> asynci
 
     threading.Thread(target=body, name="pool-process", daemon=True).start()
     return future
+
+
+def _can_be_given(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_grace(grace_s: float) -> None:

@@ -453,7 +453,10 @@ class Warden:
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         failure, report = os.pipe()
-        self._main = os.fork()
+        try:
+            self._main = os.fork()
+        except OSError as error:
+            raise Failed("fork", error.errno or 0) from None
         if self._main == 0:
             self._become(output, report)
         os.close(output)
@@ -755,6 +758,7 @@ def main(line: int) -> None:
         os._exit(0)
     os.setsid()
     os.chdir("/")
+    os.set_inheritable(line, False)
     os.dup2(0, 2)  # whoever has started us waits for the end of this pipe
     for number in range(1, signal.NSIG):
         if number != signal.SIGCHLD:

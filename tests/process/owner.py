@@ -1,4 +1,4 @@
-"""An owner that can be killed. Run as a script: `owner.py <what>`, where what is a `Launch` as JSON.
+"""An owner that can be killed. Run as `owner.py <what>`, where what is a `Launch` as JSON.
 
 It says who it has launched in a line of JSON, and then does what it is told to on its standard
 input: `close`, or `fork`, which leaves a child that holds all its descriptors.

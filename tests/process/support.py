@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pool.process import pids
+from pool.process import marker, pids
 from pool.process.launch import Launch
 from pool.process.pids import ProcessId
 
@@ -93,6 +93,26 @@ async def until_async(condition: Callable[[], object], what: str, timeout_s: flo
     while not condition():
         assert time.monotonic() < ends_at, f"not within {timeout_s} s: {what}"
         await asyncio.sleep(0.005)
+
+
+def left() -> list[str]:
+    """Return what carries this run's name: the tree by its mark, its wardens by their arguments."""
+    found = [
+        f"{process} of {its}"
+        for process, its in marker.marked().items()
+        if its.identity == identity()
+    ]
+    me = os.getpid()
+    for seen in pids.everybody():
+        if seen.parent == me and seen.is_ended:
+            found.append(f"zombie {seen.pid}")
+        try:
+            argv = Path(f"/proc/{seen.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if identity().encode() in argv and not seen.is_ended:
+            found.append(f"warden {seen.pid}")
+    return found
 
 
 class Owner:

@@ -17,8 +17,11 @@ from tests.process.support import (
     NAMELESS,
     Owner,
     alive,
+    identity,
+    log_of,
     parts,
     python,
+    spec,
     tree,
     until,
     until_async,
@@ -160,7 +163,7 @@ def test_a_process_whose_first_thread_alone_has_ended_is_not_taken_for_a_zombie(
     async def main() -> None:
         what = python(tmp_path, code)
         running = await launch(what)
-        await until_async(lambda: b"there" in what.log.read_bytes(), "its word")
+        await until_async(lambda: "there" in log_of(what), "its word")
         path = Path(f"/proc/{running.pid}/stat")
         await until_async(lambda: ") Z " in path.read_text(), "its first thread's end")
         assert pids.is_alive(running.process)
@@ -196,7 +199,7 @@ def test_an_owner_that_is_killed_leaves_the_tree_its_grace(tmp_path: Path) -> No
     )
     what = python(tmp_path, code, grace_s=10)
     with Owner(what) as owner:
-        until(lambda: b"there" in what.log.read_bytes(), "its word")
+        until(lambda: "there" in log_of(what), "its word")
         owner.kill()
         until(lambda: not pids.is_alive(owner.warden), "the warden's end")
     record = read_exit(what.log)
@@ -290,7 +293,7 @@ def test_a_warden_adopts_and_buries_orphans_while_the_main_process_runs(tmp_path
     async def main() -> None:
         what = python(tmp_path, code)
         running = await launch(what)
-        await until_async(lambda: b"there" in what.log.read_bytes(), "its word")
+        await until_async(lambda: "there" in log_of(what), "its word")
         await until_async(
             lambda: (
                 [one.pid for one in pids.everybody() if one.parent == running.warden.pid]
@@ -309,23 +312,24 @@ def test_a_tree_is_nested_in_another_and_ends_with_it(tmp_path: Path) -> None:
     inner.mkdir()
     outer.mkdir()
     code = (
-        "import asyncio, os\n"
+        "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from pool.process.launch import launch\n"
         "from tests.process.support import tree\n"
         "async def main():\n"
-        f"    what = tree(Path({str(inner)!r}), 'stubborn', identity={f'test-{os.getpid()}/0.1'!r})\n"
+        "    what = tree(Path(sys.argv[1]), 'stubborn', identity=sys.argv[2])\n"
         "    await launch(what)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
 
     async def main() -> None:
-        what = python(
-            outer, "import os,sys; os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])", code,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            cwd=os.getcwd(),
-        )  # fmt: skip
+        path = os.pathsep.join(folder for folder in sys.path if folder)
+        what = spec(
+            outer,
+            *(sys.executable, "-c", code, str(inner), identity()),
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
+        )
         running = await launch(what)
         family = parts(inner, FAMILY)
         await running.stop()
