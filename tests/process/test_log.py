@@ -190,7 +190,7 @@ def test_no_backups_means_that_the_file_begins_anew(tmp_path: Path) -> None:
 def test_the_record_of_an_end_outlives_everybody_and_goes_with_the_next_start(
     tmp_path: Path,
 ) -> None:
-    what = spec(tmp_path, "sh", "-c", "sleep 60")
+    what = spec(tmp_path, "sleep", "60", grace_s=10)
 
     async def main() -> None:
         running = await launch(what)
