@@ -20,6 +20,8 @@
     ├── RemoteError                     a member's own code raised what cannot be sent as itself
     ├── ReservationFailed               a placement group did not become ready, or broke
     ├── LaunchFailed                    a managed process could not be started
+    ├── ProcessFailed                   a managed process ended, or never got ready
+    │   └── ProcessTimeout (also TimeoutError) it did not get ready in time
     ├── NotAdmitted                     a member that is being drained takes no new work
     ├── DeviceHeld                      a device's memory did not get free in time
     ├── CallTimeout (also TimeoutError) a call to a member outlasted its time
@@ -314,6 +316,42 @@ class LaunchFailed(PoolError):
 
     def __str__(self) -> str:
         return f"cannot start {self.program!r}: {self.detail}"
+
+
+class ProcessFailed(PoolError):
+    """Say that a managed process ended that was to go on, or never got ready.
+
+    Args:
+        process: The process's name.
+        detail: What happened to it, as the rest of a sentence that begins with its name.
+        code: Its exit code, if it ended by itself.
+        signal: The number of the signal that killed it, if one did.
+        log_tail: The last lines that it wrote.
+    """
+
+    def __init__(
+        self,
+        process: str,
+        detail: str,
+        code: int | None = None,
+        signal: int | None = None,
+        log_tail: str = "",
+    ) -> None:
+        super().__init__(process, detail, code, signal, log_tail)
+        self.process = process
+        self.detail = detail
+        self.code = code
+        self.signal = signal
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        tail = self.log_tail.rstrip()
+        lines = f"its last lines:\n{tail}" if tail else "it wrote nothing"
+        return f"process {self.process!r} {self.detail}; {lines}"
+
+
+class ProcessTimeout(ProcessFailed, TimeoutError):
+    """Say that a managed process did not get ready in time, and what its probe last saw."""
 
 
 class NotAdmitted(PoolError):
