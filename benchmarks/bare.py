@@ -45,14 +45,14 @@ class BareGang:
 
     def __init__(self, bundles: list[dict[str, float]]) -> None:
         self._bundles = bundles
-        self._group: Any = None
+        self.group: Any = None
         self.actors: list[Any] = []
         self.pids: list[int] = []
 
     async def build(self) -> None:
         """Make the group, start all its actors at once, and wait for the first reply of each."""
         strategy = "STRICT_PACK" if len(self._bundles) == 1 else "STRICT_SPREAD"
-        group = self._group = placement_group(self._bundles, strategy=strategy)
+        group = self.group = placement_group(self._bundles, strategy=strategy)
         await group.ready()
         nodes = placement_group_table(group)["bundles_to_node_id"]
         inside = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
@@ -70,4 +70,4 @@ class BareGang:
         """Remove the group and end the actors."""
         for actor in self.actors:
             ray.kill(actor)
-        remove_placement_group(self._group)
+        remove_placement_group(self.group)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pool.errors import Fenced as Fenced
     from pool.errors import InfeasibleError as InfeasibleError
     from pool.errors import InvalidTransition as InvalidTransition
+    from pool.errors import LaunchFailed as LaunchFailed
     from pool.errors import MemberFailed as MemberFailed
     from pool.errors import MemberLost as MemberLost
     from pool.errors import MemberUnreachable as MemberUnreachable
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from pool.errors import PoolFailed as PoolFailed
     from pool.errors import PoolHeld as PoolHeld
     from pool.errors import PoolUnknown as PoolUnknown
+    from pool.errors import ProcessFailed as ProcessFailed
+    from pool.errors import ProcessTimeout as ProcessTimeout
     from pool.errors import RemoteError as RemoteError
     from pool.errors import ReservationFailed as ReservationFailed
     from pool.errors import RunCancelled as RunCancelled
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from pool.errors import SourceUnavailable as SourceUnavailable
     from pool.errors import StartFailed as StartFailed
     from pool.errors import Temporary as Temporary
+    from pool.host.cleaner import DeviceCleaner as DeviceCleaner
     from pool.host.info import HostInfo as HostInfo
     from pool.host.info import RankInfo as RankInfo
     from pool.host.info import ReplicaInfo as ReplicaInfo
@@ -80,8 +84,18 @@ if TYPE_CHECKING:
     from pool.planning.topology import Node as Node
     from pool.planning.topology import NodeSelector as NodeSelector
     from pool.planning.topology import Topology as Topology
+    from pool.process import probes as probes
+    from pool.process.fill import Fill as Fill
+    from pool.process.flags import flags as flags
+    from pool.process.launch import Exit as Exit
+    from pool.process.launch import LogLimit as LogLimit
+    from pool.process.launch import StopReport as StopReport
+    from pool.process.managed import ProcessStatus as ProcessStatus
+    from pool.process.spec import Liveness as Liveness
+    from pool.process.spec import Process as Process
     from pool.replica.host import Host as Host
     from pool.replica.host_pool import HostPool as HostPool
+    from pool.replica.process import ManagedProcess as ManagedProcess
     from pool.replica.ranks import Ranks as Ranks
     from pool.replica.replica_pool import ReplicaPool as ReplicaPool
     from pool.signals import Stop as Stop
@@ -93,12 +107,15 @@ __all__ = [
     "CallTimeout",
     "Cause",
     "ConfigError",
+    "DeviceCleaner",
     "DeviceHeld",
     "DrainPolicy",
     "Ending",
     "Event",
     "EventKind",
+    "Exit",
     "Fenced",
+    "Fill",
     "HealthPolicy",
     "Host",
     "HostInfo",
@@ -106,7 +123,11 @@ __all__ = [
     "Identity",
     "InfeasibleError",
     "InvalidTransition",
+    "LaunchFailed",
     "Lease",
+    "Liveness",
+    "LogLimit",
+    "ManagedProcess",
     "Member",
     "MemberFailed",
     "MemberLost",
@@ -132,6 +153,10 @@ __all__ = [
     "PoolSnapshot",
     "PoolUnknown",
     "PortRange",
+    "Process",
+    "ProcessFailed",
+    "ProcessStatus",
+    "ProcessTimeout",
     "RankInfo",
     "Ranks",
     "ReapReport",
@@ -156,12 +181,15 @@ __all__ = [
     "StartFailed",
     "State",
     "Stop",
+    "StopReport",
     "Temporary",
     "Topology",
     "attach",
     "blocking",
+    "flags",
     "list_pools",
     "notices",
+    "probes",
     "reap",
     "rendezvous",
     "run_resumable",
@@ -183,6 +211,7 @@ _HOMES = {
         "Fenced",
         "InfeasibleError",
         "InvalidTransition",
+        "LaunchFailed",
         "MemberFailed",
         "MemberLost",
         "MemberUnreachable",
@@ -195,6 +224,8 @@ _HOMES = {
         "PoolFailed",
         "PoolHeld",
         "PoolUnknown",
+        "ProcessFailed",
+        "ProcessTimeout",
         "RemoteError",
         "ReservationFailed",
         "RunCancelled",
@@ -203,6 +234,7 @@ _HOMES = {
         "StartFailed",
         "Temporary",
     ),
+    "pool.host.cleaner": ("DeviceCleaner",),
     "pool.host.info": ("HostInfo", "RankInfo", "ReplicaInfo"),
     "pool.host.node_host": ("NodeHost",),
     "pool.host.ports": ("PortRange",),
@@ -223,8 +255,15 @@ _HOMES = {
     "pool.planning.shape": ("ReplicaShape",),
     "pool.planning.topology": ("Node", "NodeSelector", "Topology"),
     "pool.rendezvous": ("rendezvous",),
+    "pool.process.fill": ("Fill",),
+    "pool.process.flags": ("flags",),
+    "pool.process.launch": ("Exit", "LogLimit", "StopReport"),
+    "pool.process.managed": ("ProcessStatus",),
+    "pool.process.probes": ("probes",),
+    "pool.process.spec": ("Liveness", "Process"),
     "pool.replica.host": ("Host",),
     "pool.replica.host_pool": ("HostPool",),
+    "pool.replica.process": ("ManagedProcess",),
     "pool.replica.ranks": ("Ranks",),
     "pool.replica.replica_pool": ("ReplicaPool",),
     "pool.signals": ("Stop", "stop_on"),
@@ -237,7 +276,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(_HOME_OF[name])
-    value = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
+    value = home if home.__name__.endswith(f".{name}") else getattr(home, name)
     globals()[name] = value
     return value
 

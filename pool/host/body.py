@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
+from pool.cluster.at_once import at_once
 from pool.cluster.body import Context
 from pool.cluster.interface import Actor
 from pool.host.allotments import Allotments
+from pool.host.crew import Crew
 from pool.host.info import HostInfo, RankInfo
 from pool.host.plan import HostPlace, HostPlan
 from pool.host.ports import PortLeases
@@ -29,7 +31,10 @@ from pool.notices.source import NodeNoticeSource
 from pool.planning.notice import Notice
 
 if TYPE_CHECKING:
+    from pool.host.processes import Processes
     from pool.host.ranks import LocalRanks, RankSpec
+    from pool.process.managed import ProcessStatus
+    from pool.process.spec import Process
 
 _log = logging.getLogger("pool")
 
@@ -55,6 +60,7 @@ class HostBody(Workplace):
         self._leased: dict[str, list[int]] = {}
         self._leasing = asyncio.Lock()
         self._ranks: LocalRanks | None = None
+        self._kept: Processes | None = None
 
     # -- what the manager calls (see pool.cluster.body.Body) ------------------------------------
 
@@ -63,8 +69,13 @@ class HostBody(Workplace):
         ids = context.devices if self._plan.holds_devices else None
         self._staffing = Staffing(self._plan, self._place, context)
         self._allotments = Allotments(self._place.bundle, ids)
-        self._runs = Runs(self._staffing, self._allotments)
+        self._crew = Crew(self._staffing)
+        self._runs = Runs(self._staffing, self._crew, self._allotments)
+        self.subject.desk = self
+        if self._plan.cleaner is not None:
+            _log.info("devices cleared: %s", await self._plan.cleaner.clean())
         extra = await finish(self.subject.start())
+        processes = await self.start_processes(self._plan.processes, {})
         for source in self._plan.notices:
             self._spawn(self._ask_forever(source, context))
         return HostInfo(
@@ -76,6 +87,7 @@ class HostBody(Workplace):
             bundle=self._place.bundle,
             actor=Actor("", context.identity),  # The owner, who has the handle, fills it in.
             extra=extra,
+            processes=processes,
         )
 
     async def drain(self, budget_s: float) -> None:
@@ -96,13 +108,19 @@ class HostBody(Workplace):
         troubles: list[str] = []
         until = anyio.current_time() + budget_s
         try:
-            # Those below go first: the host's own hook may put down what they stand on.
+            # Rank actors and runs go first: the hook may put down what they stand on.
             if self._ranks is not None:
                 troubles += await self._ranks.shutdown(budget_s)
             await self._runs.close()
-            with anyio.fail_after(until - anyio.current_time()):
+            grace_s = 0.0 if self._kept is None else self._kept.grace_s
+            with anyio.fail_after(until - anyio.current_time() - grace_s):
                 await finish(self.subject.shutdown())
         finally:
+            # Processes go last: the hook may want to speak to them.
+            with anyio.CancelScope(shield=True):
+                if self._kept is not None:
+                    troubles += await self._kept.close(until - anyio.current_time())
+                await self._crew.close()
             self._ports.close()
         return troubles
 
@@ -121,6 +139,45 @@ class HostBody(Workplace):
     async def end_run(self, key: str, grace_s: float = 0.0) -> str:
         """End a run's process, and return when it is gone, with what that took, in words."""
         return await self._runs.end(key, grace_s)
+
+    @property
+    def processes(self) -> Processes:
+        """The managed processes of this host."""
+        if self._kept is None:
+            from pool.host.processes import Processes  # What it stands on costs who has none.
+
+            self._kept = Processes(
+                self._staffing, self._crew, self._allotments, self._ports, self.bulletin.fail
+            )
+        return self._kept
+
+    async def start_process(
+        self, spec: Process, environment: Mapping[str, str], essential: bool
+    ) -> ProcessStatus:
+        """Start a managed process, and return when it is ready.
+
+        Raises:
+            NotAdmitted: The member is being drained.
+            PoolError: It did not get ready.
+        """
+        with self.admit():
+            return await self.processes.start(spec, environment, essential=essential)
+
+    async def start_processes(
+        self, specs: Sequence[Process], environment: Mapping[str, str]
+    ) -> tuple[ProcessStatus, ...]:
+        """Start the processes that the host is made with, all at once; it is lost with any."""
+        started: list[Any] = [None] * len(specs)
+
+        async def start(number: int) -> None:
+            started[number] = await self.start_process(specs[number], environment, essential=True)
+
+        await at_once(start, len(specs))
+        return tuple(started)
+
+    async def about_process(self, question: str, *args: Any) -> Any:
+        """Ask something about the processes of this host: the name of a method of `Processes`."""
+        return await finish(getattr(self.processes, question)(*args))
 
     async def bring_up_ranks(self, spec: RankSpec) -> tuple[RankInfo, ...]:
         """Start the processes of the rank actors, and return where they are, by local rank."""

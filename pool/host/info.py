@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pool.cluster.interface import Actor
 from pool.planning.resources import Resources
+
+if TYPE_CHECKING:
+    from pool.process.managed import ProcessStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class HostInfo:
         actor: Its actor.
         extra: What the host's own `start` returned.
         ranks: Its rank actors, by local rank.
+        processes: The processes that it was made with, as they were when it got ready.
     """
 
     index: int
@@ -60,6 +64,7 @@ class HostInfo:
     actor: Actor
     extra: Any = None
     ranks: tuple[RankInfo, ...] = ()
+    processes: tuple[ProcessStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pool.cluster.body import Context
 from pool.planning.resources import Resources
+
+if TYPE_CHECKING:
+    from pool.process.managed import ProcessStatus
+    from pool.process.spec import Process
+
+
+class Desk(Protocol):
+    """Be what a node host can ask the pool for."""
+
+    async def start_process(
+        self, spec: Process, environment: Mapping[str, str], essential: bool
+    ) -> ProcessStatus:
+        """Start a managed process, and return when it is ready."""
+        ...
+
+    async def lease_port(self) -> int:
+        """Lease a port of the node."""
+        ...
 
 
 class NodeHost:
@@ -16,6 +35,7 @@ class NodeHost:
         hosts: How many hosts the replica has.
         bundle: What the host's bundle holds.
         context: Where it runs, and whom it belongs to.
+        desk: What the pool does for it; `start_process` and `lease_port` go there.
 
     `start` and `shutdown` run on the actor's main loop. `check_health` runs on a thread of its own
     and must not wait for what the others do. Each may be a plain or an async method.
@@ -25,6 +45,7 @@ class NodeHost:
     hosts: int
     bundle: Resources
     context: Context
+    desk: Desk
 
     def start(self) -> Any:
         """Get ready; what is returned (or awaited) becomes `HostInfo.extra`.
@@ -33,6 +54,35 @@ class NodeHost:
             Temporary: Not yet; try again after the time it says.
             Permanent: Trying again is no use.
         """
+
+    async def start_process(self, process: Process, *, essential: bool = True) -> ProcessStatus:
+        """Start a process on this node, kept for as long as the host is; see `pool.Process`.
+
+        Call it from `start`, or from a method that is called later.
+
+        Args:
+            process: What it is.
+            essential: Whether the host is lost with it, when it ends for good without having been
+                asked to.
+
+        Returns:
+            The process as it is now: ready.
+
+        Raises:
+            LaunchFailed, ProcessFailed, ProcessTimeout: It did not get ready.
+            ConfigError: The host has not what it needs, or a process of its name is there.
+
+        Cancelling it stops the process first, and leaves nothing.
+        """
+        return await self.desk.start_process(process, {}, essential)
+
+    async def lease_port(self) -> int:
+        """Lease a port of this node until the host ends; nobody else is given it (INV-12).
+
+        Raises:
+            PoolError: No port is free.
+        """
+        return await self.desk.lease_port()
 
     def check_health(self) -> Any:
         """Return when all is well; raise, saying what is wrong, when not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pool.cluster.interface import Reservation
 from pool.host.node_host import NodeHost
@@ -11,6 +11,10 @@ from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.policies import Policies
 from pool.notices.source import NodeNoticeSource
 from pool.planning.resources import Resources
+
+if TYPE_CHECKING:
+    from pool.host.cleaner import DeviceCleaner
+    from pool.process.spec import Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,8 @@ class HostPlan:
             worker; otherwise it holds nothing and is pinned to the bundle's node.
         notices: Sources to ask on each node.
         ports: Which ports of each node may be leased.
+        cleaner: Clears devices before anything of a host starts.
+        processes: The processes that each host starts, and is lost with.
         policies: How hosts are polled, restarted and drained, and how long they may take to
             start.
         runtime_env: Ray's runtime environment of the hosts.
@@ -36,6 +42,8 @@ class HostPlan:
     holds_devices: bool = False
     notices: tuple[NodeNoticeSource, ...] = ()
     ports: PortRange = DEFAULT_RANGE
+    cleaner: DeviceCleaner | None = None
+    processes: tuple[Process, ...] = ()
     policies: Policies
     runtime_env: dict[str, Any] | None = None
 

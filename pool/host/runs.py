@@ -14,9 +14,10 @@ from typing import Any
 
 import anyio
 
-from pool.cluster.interface import Actor, Death
+from pool.cluster.interface import Actor, News
 from pool.errors import CallTimeout, MemberLost, RunCancelled
 from pool.host.allotments import Allotment, Allotments
+from pool.host.crew import Crew, Hand
 from pool.host.run_body import AT_WORK, DONE, RunBody
 from pool.host.staffing import Staffing
 from pool.planning.portion import portion
@@ -48,10 +49,7 @@ class RunPlan:
 
 @dataclass(eq=False)
 class _Run:
-    actor: Actor
-    allotment: Allotment
-    admission: AbstractContextManager[None]
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    hand: Hand
     state: str = ""
     is_heard_of: bool = False
     ending: asyncio.TimerHandle | None = None
@@ -62,21 +60,17 @@ class Runs:
 
     Args:
         staffing: Describes workers.
+        crew: Keeps their actors.
         allotments: Who holds what of the bundle.
     """
 
-    def __init__(self, staffing: Staffing, allotments: Allotments) -> None:
+    def __init__(self, staffing: Staffing, crew: Crew, allotments: Allotments) -> None:
         self._staffing = staffing
+        self._crew = crew
         self._cluster = staffing.context.cluster
         self._allotments = allotments
-        self._runs: dict[str, _Run] = {}
         self._waiting: dict[str, anyio.CancelScope] = {}
-        self._caring: set[asyncio.Task[None]] = set()
-        self._count = 0
-        self._renewing: asyncio.Task[None] | None = None
-
-    def __len__(self) -> int:
-        return len(self._runs)
+        self._runs: dict[str, _Run] = {}
 
     async def begin(self, plan: RunPlan, admission: AbstractContextManager[None]) -> Actor:
         """Wait for a part of the bundle, and initiate the start of a process in it.
@@ -87,6 +81,7 @@ class Runs:
 
         Raises:
             ConfigError: The bundle does not hold what the run needs.
+            RunCancelled: It was ended meanwhile.
 
         Cancelling it starts nothing.
         """
@@ -100,30 +95,24 @@ class Runs:
                 del self._waiting[plan.key]
         if waiting.cancelled_caught:
             raise RunCancelled(plan.key, "it was waiting for its part of the bundle")
+        spec = staffing.worker(
+            RunBody,
+            staffing.identity("run", self._crew.next_number()),
+            allotment,
+            variables=plan.variables,
+            runtime_env=plan.runtime_env,
+            label="Run",
+        )
         try:
-            self._count += 1
-            identity = staffing.identity("run", self._count)
-            spec = staffing.worker(
-                RunBody,
-                identity,
-                allotment,
-                variables=plan.variables,
-                runtime_env=plan.runtime_env,
-                label="Run",
-            )
-            # A cancellation here would leave an actor that nobody knows of.
-            with anyio.CancelScope(shield=True):
-                actor = await self._cluster.start(spec)
+            run = _Run(await self._crew.hire(spec, lambda news: self._hear(run, news)))
         except BaseException:
             self._allotments.give(allotment)
             raise
+        self._runs[plan.key] = run
         admission.__enter__()
-        run = self._runs[plan.key] = _Run(actor, allotment, admission)
-        self._spawn(self._care(plan.key, run))
-        self._spawn(self._open(run))
-        if self._renewing is None:
-            self._renewing = asyncio.create_task(self._renew_forever())
-        return actor
+        self._crew.spawn(self._open(run))
+        self._crew.spawn(self._see_off(plan.key, run, allotment, admission))
+        return run.hand.actor
 
     async def end(self, key: str, grace_s: float = 0.0) -> str:
         """End a run's process, and return when it is gone, with what that took, in words.
@@ -143,14 +132,13 @@ class Runs:
             state = f"{AT_WORK}, and ended when it was asked to"
         elif state == AT_WORK:
             state = f"{AT_WORK}, and was killed"
-        self._cluster.kill(run.actor)
-        await run.gone.wait()
+        await self._crew.dismiss(run.hand)
         return state
 
     async def _ask(self, run: _Run, grace_s: float) -> bool:
         """Ask a run to end, and return whether it did."""
         try:
-            return bool(await self._cluster.call(run.actor, "stop", timeout_s=grace_s))
+            return bool(await self._cluster.call(run.hand.actor, "stop", timeout_s=grace_s))
         except (CallTimeout, MemberLost):
             return False
 
@@ -159,48 +147,35 @@ class Runs:
         async with anyio.create_task_group() as tasks:
             for key in [*self._waiting, *self._runs]:
                 tasks.start_soon(self.end, key)
-        if self._renewing is not None:
-            self._renewing.cancel()
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._caring.add(task)
-        task.add_done_callback(self._caring.discard)
 
     async def _open(self, run: _Run) -> None:
         """Let the process make its environment, and begin to wait for its work."""
         try:
-            await self._cluster.call(run.actor, "start")
+            await self._cluster.call(run.hand.actor, "start")
         except Exception as error:
             # Whoever asked for the run is told so in place of its result.
             run.state = f"its start failed: {error}"
         if not run.is_heard_of:
             self._end_later(run, CLAIM_S)
 
-    async def _care(self, key: str, run: _Run) -> None:
-        seen = 0
-        try:
-            while not isinstance(news := await self._cluster.lifeline(run.actor, seen), Death):
-                seen, run.state, run.is_heard_of = news.version, news.trouble, True
-                self._end_later(run, LINGER_S if run.state == DONE else None)
-        finally:
-            self._end_later(run, None)
-            del self._runs[key]
-            self._allotments.give(run.allotment)
-            run.admission.__exit__(None, None, None)
-            run.gone.set()
+    def _hear(self, run: _Run, news: News) -> None:
+        run.state, run.is_heard_of = news.trouble, True
+        self._end_later(run, LINGER_S if run.state == DONE else None)
+
+    async def _see_off(
+        self, key: str, run: _Run, allotment: Allotment, admission: AbstractContextManager[None]
+    ) -> None:
+        await run.hand.gone()
+        self._end_later(run, None)
+        del self._runs[key]
+        self._allotments.give(allotment)
+        admission.__exit__(None, None, None)
 
     def _end_later(self, run: _Run, delay_s: float | None) -> None:
         """End a process after a while, unless it is heard of before; None lets it be."""
         if run.ending is not None:
             run.ending.cancel()
-        loop = asyncio.get_running_loop()
-        run.ending = (
-            None if delay_s is None else loop.call_later(delay_s, self._cluster.kill, run.actor)
-        )
-
-    async def _renew_forever(self) -> None:
-        """Let them hear from their host, whose own lease they cannot outlive by much."""
-        while True:
-            self._cluster.renew([run.actor for run in self._runs.values()], self._staffing.lease)
-            await asyncio.sleep(self._staffing.plan.policies.health.period_s)
+        run.ending = None
+        if delay_s is not None and run.hand.death is None:
+            loop = asyncio.get_running_loop()
+            run.ending = loop.call_later(delay_s, self._cluster.kill, run.hand.actor)

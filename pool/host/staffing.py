@@ -32,6 +32,11 @@ class Staffing:
         """What workers are granted with each word from the host."""
         return self.plan.policies.lease(left_s=self.context.lease_left_s())
 
+    @property
+    def memory_limit_s(self) -> float:
+        """Seconds to wait until the memory of a worker's devices is free."""
+        return self.plan.policies.start_timeout_s / 2
+
     def identity(self, level: str, slot: int) -> Identity:
         """Return who a worker is."""
         host = self.context.identity
@@ -63,7 +68,7 @@ class Staffing:
         portion = Portion(
             amount=allotment.amount,
             ids=None if in_bundle else allotment.ids,
-            memory_limit_s=self.plan.policies.start_timeout_s / 2,
+            memory_limit_s=self.memory_limit_s,
         )
         return ActorSpec(
             body=body,

@@ -49,7 +49,7 @@ class WorkerBody(Workplace):
         """Make the environment, and wait for the devices.
 
         Raises:
-            DeviceBusy: Somebody else still holds memory of a device.
+            DeviceHeld: Somebody else still holds memory of a device.
         """
         self._context = context
         ids = self._portion.ids

@@ -1,7 +1,7 @@
 """What a worker takes of the bundle that its host looks after.
 
 Purpose: one rule for all kinds of workers. Who takes a part of the devices takes the same part of
-everything else in the bundle, so that workers on all the devices fit together, exactly.
+everything else in the bundle, so that workers on all the devices fit together.
 
 Limits: Ray knows fractions of one device only, so a portion is a whole number of devices or a part
 of one. A bundle without devices is divided by CPUs.
@@ -13,7 +13,6 @@ another on a host of eight.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from pool.errors import ConfigError
 from pool.planning.resources import CPU, UNITS_PER_ONE, Resources, as_number, to_units
@@ -49,9 +48,10 @@ def portion(
             f"{bundle.get(device, 0):g}",
             "devices",
         )
-    taken = bundle.scaled(Fraction(wanted, total)) if wanted else Resources()
+    # Rounded down, so that all portions together never need more than there is.
+    part = {name: bundle.units(name) * wanted // total for name in bundle} if wanted else {}
     if cpus is None:
-        given = taken.units(CPU) if wanted else min(UNITS_PER_ONE, bundle.units(CPU))
+        given = part.get(CPU, 0) if wanted else min(UNITS_PER_ONE, bundle.units(CPU))
     else:
         given = to_units(as_number(cpus, "cpus"), "cpus")
     if given > bundle.units(CPU):
@@ -60,8 +60,7 @@ def portion(
             f"{bundle.get(CPU, 0):g}",
             "cpus",
         )
-    amounts = {name: taken.units(name) for name in taken if name not in (CPU, device)}
-    return Resources.from_units({**amounts, CPU: given, device: wanted})
+    return Resources.from_units({**part, CPU: given, device: wanted})
 
 
 def hand_out(

@@ -14,6 +14,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import PurePath
 
 from pool.errors import ConfigError
+from pool.planning.environment import check_environment
 from pool.planning.health import HealthPolicy
 from pool.planning.restart import RestartPolicy
 from pool.process.fill import Fill
@@ -201,14 +202,13 @@ def _check_argv(argv: object) -> None:
 def _check_env(env: object) -> None:
     if not isinstance(env, Mapping):
         raise ConfigError(f"env is {env!r}; give a dict of name to value", "env")
-    for name, value in env.items():
-        if not (isinstance(name, str) and name and not {"=", "\0"} & set(name)):
-            message = f"env names {name!r}; give names of one or more characters without '='"
-            raise ConfigError(message, "env")
-        # NB: the value is not shown, since it may be a secret.
-        if not (isinstance(value, Fill) or (isinstance(value, str) and "\0" not in value)):
-            message = f"env has a {type(value).__name__} for {name!r}; give a str without NUL"
-            raise ConfigError(f"{message}, or a Fill", "env")
+    # NB: values are not shown, since they may be secrets.
+    odd = [name for name, value in env.items() if not isinstance(value, str | Fill)]
+    if odd:
+        message = f"env has a {type(env[odd[0]]).__name__} for {odd[0]!r}; give a str or a Fill"
+        raise ConfigError(message, "env")
+    texts = {name: value if isinstance(value, str) else "" for name, value in env.items()}
+    check_environment(texts, "env")
 
 
 def _check_ports(ports: object) -> None:

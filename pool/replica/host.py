@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
+
+import anyio
 
 from pool.dispatch.run import Run, RunOptions, Spawner, finish_runs
 from pool.dispatch.target import Counter, Target, call
+from pool.errors import PoolError
 from pool.host.info import HostInfo
 from pool.host.run_body import Work
+from pool.process.spec import Process
+from pool.replica.process import ManagedProcess
+
+CANCEL_TIMEOUT_S = 30.0
+"""How long a cancelled start waits for the process to be gone; then it leaves that to the host."""
 
 
 class Host:
@@ -92,3 +102,59 @@ class Host:
         run = self.begin_run(function, *args, options=options)
         [result] = await finish_runs([run], timeout_s)
         return result
+
+    async def start_process(
+        self,
+        process: Process,
+        *,
+        environment: Mapping[str, str] | None = None,
+        essential: bool = False,
+    ) -> ManagedProcess:
+        """Start a process on the host's node, with devices of its bundle, and wait until ready.
+
+        It is kept for as long as the host is, and is gone with it, with all that it started.
+        Processes that every host of a pool is to have are better given to the pool.
+
+        Args:
+            process: What it is.
+            environment: Variables of a rendezvous.
+            essential: Whether the host is lost with it, when it ends for good without having been
+                asked to.
+
+        Raises:
+            LaunchFailed, ProcessFailed, ProcessTimeout: It did not get ready.
+            ConfigError: The host has not what it needs, or a process of its name is there.
+            NotAdmitted: The host is being drained.
+            MemberLost: The host is dead, or died meanwhile.
+
+        Cancelling it stops the process.
+        """
+        cluster, actor = self._pool.cluster, self.info.actor
+        self._member.call_began()
+        try:
+            status = await cluster.call(
+                actor, "start_process", process, dict(environment or {}), essential
+            )
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True), suppress(PoolError):
+                await cluster.call(
+                    actor, "about_process", "stop", process.name, None, timeout_s=CANCEL_TIMEOUT_S
+                )
+            raise
+        finally:
+            self._member.call_ended()
+        return ManagedProcess(cluster, self.info, status)
+
+    async def processes(self) -> list[ManagedProcess]:
+        """List the processes of the host, also those that are gone, by name."""
+        statuses = await self._pool.cluster.call(self.info.actor, "about_process", "statuses")
+        return [ManagedProcess(self._pool.cluster, self.info, status) for status in statuses]
+
+    async def process(self, name: str) -> ManagedProcess:
+        """Return the process of this name.
+
+        Raises:
+            ConfigError: None was started; the error says which were.
+        """
+        status = await self._pool.cluster.call(self.info.actor, "about_process", "status", name)
+        return ManagedProcess(self._pool.cluster, self.info, status)

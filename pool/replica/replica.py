@@ -18,9 +18,8 @@ from pool.host.info import HostInfo, ReplicaInfo
 from pool.host.plan import HostPlan
 from pool.manager.nest import Nest
 from pool.planning.restart import Cause
-from pool.rendezvous.ports import PortBook
 from pool.replica.host_pool import HostPool
-from pool.replica.ranks import Ranks, start_ranks
+from pool.replica.workers import Workers, start_workers
 
 
 class Replica:
@@ -30,7 +29,7 @@ class Replica:
         identity: Whom the replica belongs to.
         plan: What its hosts are.
         reservation: The placement group whose bundles the hosts are for.
-        ranks: What its rank actors are, if it has any.
+        workers: What it has on its hosts.
     """
 
     def __init__(
@@ -38,12 +37,12 @@ class Replica:
         identity: Identity,
         plan: HostPlan,
         reservation: Reservation,
-        ranks: Ranks | None = None,
+        workers: Workers,
     ) -> None:
         self._identity = identity
         self._plan = plan
         self._reservation = reservation
-        self._ranks = ranks
+        self._workers = workers
         self._bulletin = Bulletin()
         self._nest: Nest[HostPool] | None = None
         self._hosts: tuple[HostInfo, ...] = ()
@@ -66,11 +65,7 @@ class Replica:
         )
         self._nest = Nest(hosts)
         self._hosts = tuple(await self._nest.bring_up(len(self._reservation.nodes)))
-        staffed = self._hosts
-        if self._ranks is not None:
-            # Their ports are theirs for as long as they live, and go back with their hosts.
-            ports = PortBook(context.cluster)
-            staffed = await start_ranks(context.cluster, staffed, self._ranks, ports)
+        staffed = await start_workers(context.cluster, self._hosts, self._workers)
         hosts.on_change(functools.partial(self._tell_change, hosts, context))
         self._tell_change(hosts, context)
         return ReplicaInfo(staffed, context.node_id)

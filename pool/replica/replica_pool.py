@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -47,6 +47,11 @@ from pool.replica.host_pool import gang_policy
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
+from pool.replica.workers import Workers
+
+if TYPE_CHECKING:
+    from pool.host.cleaner import DeviceCleaner
+    from pool.process.spec import Process
 
 RESERVE_TIMEOUT_S = 60.0
 """After this long a group that is not ready is removed and planned anew from the nodes of then."""
@@ -81,6 +86,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         host_args: Its constructor's arguments.
         ranks: What rank actors each replica has: objects of your class, one process for each
             device, that find each other. None by default.
+        processes: The processes that every host has: servers, launchers, anything. A replica is
+            ready when all of them are, and is lost with any that ends for good.
+        rendezvous: Builds the environment by which the processes of one replica find each other.
         hosts_hold_devices: Whether each host sits in its bundle and holds its devices, being its
             own worker. By default hosts hold nothing, and workers take the bundle.
         notices: Who is asked whether a node will go away. Ray's own draining nodes are always
@@ -102,6 +110,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         lease_s: Seconds that replicas and hosts live without hearing from their owner; then they
             drain themselves, give their devices back, and end.
         ports: Which ports of each node may be leased, for rendezvous and processes.
+        cleaner: Clears devices, on each node, of what a predecessor left, before a host's own
+            `start`; nothing is cleared by default.
         runtime_env: Ray's runtime environment of the hosts. None starts them fastest.
         instance: A word that tells pools of one name apart; drawn at random when left out.
         detached: Whether the pool outlives this process, with all its replicas: see `detach` and
@@ -122,6 +132,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         host: type[NodeHost] = NodeHost,
         host_args: tuple[Any, ...] = (),
         ranks: Ranks | None = None,
+        processes: Sequence[Process] = (),
+        rendezvous: Rendezvous | None = None,
         hosts_hold_devices: bool = False,
         notices: Sequence[NoticeSource] = (),
         cluster_grows: bool = False,
@@ -135,6 +147,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         start_timeout_s: float = 600.0,
         lease_s: float = 60.0,
         ports: PortRange = DEFAULT_RANGE,
+        cleaner: DeviceCleaner | None = None,
         runtime_env: dict[str, Any] | None = None,
         instance: str | None = None,
         detached: bool = False,
@@ -165,6 +178,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             holds_devices=hosts_hold_devices,
             notices=node_sources,
             ports=ports,
+            cleaner=cleaner,
             policies=replace(
                 policies,
                 restart=gang_policy(host_restart),
@@ -172,7 +186,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             ),
             runtime_env=runtime_env,
         )
-        first = Revision(shape, hosts, ranks)
+        workers = Workers(ranks=ranks, processes=tuple(processes), rendezvous=rendezvous)
+        first = Revision(shape, hosts, workers)
         cluster = connect() if cluster is None else cluster
         super().__init__(
             name,
@@ -203,19 +218,22 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             shape=present.shape,
             host=present.hosts.host_class,
             host_args=present.hosts.host_args,
-            ranks=present.ranks,
+            ranks=present.workers.ranks,
+            processes=present.workers.processes,
+            rendezvous=present.workers.rendezvous,
             hosts_hold_devices=present.hosts.holds_devices,
             notices=(*present.hosts.notices, *self._sources),
             cluster_grows=self._grows,
             health=policies.health,
             restart=policies.restart,
-            host_restart=None if present.ranks else present.hosts.policies.restart,
+            host_restart=None if present.workers.is_gang else present.hosts.policies.restart,
             drain=policies.drain,
             surge=policies.surge,
             spares=policies.spares,
             start_timeout_s=policies.start_timeout_s,
             lease_s=policies.lease_s,
             ports=present.hosts.ports,
+            cleaner=present.hosts.cleaner,
             runtime_env=present.hosts.runtime_env,
             detached=True,
             keep_s=self._keep_s,
@@ -243,6 +261,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         host_args: tuple[Any, ...] | None = None,
         runtime_env: dict[str, Any] | None = None,
         ranks: Ranks | None = None,
+        processes: Sequence[Process] | None = None,
         policy: RollPolicy | None = None,
         timeout_s: float | None = None,
     ) -> RollResult:
@@ -257,6 +276,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             host_args: Its constructor's arguments.
             runtime_env: Ray's runtime environment of the hosts; `{}` for none.
             ranks: What rank actors each replica has.
+            processes: The processes that every host has.
             policy: As with `roll`.
             timeout_s: As with `roll`.
 
@@ -268,7 +288,14 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         """
         self._check_open()
         revision = self._revisions[self.revision].changed(
-            shape, host, host_args, runtime_env, ranks
+            {
+                "shape": shape,
+                "host_class": host,
+                "host_args": host_args,
+                "runtime_env": runtime_env,
+                "ranks": ranks,
+                "processes": None if processes is None else tuple(processes),
+            }
         )
         if shape is not None and self.desired:
             await self._check_fits((self.desired,), shape)
@@ -534,7 +561,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             await self.cluster.warm(reservation.nodes)
         return ActorSpec(
             body=Replica,
-            args=(identity, hosts, reservation, revision.ranks),
+            args=(identity, hosts, reservation, revision.workers),
             label="Replica",
             identity=identity,
             reservation=reservation,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pool.errors import ConfigError
 from pool.host.node_host import NodeHost
 from pool.host.plan import HostPlan
 from pool.planning.shape import ReplicaShape
-from pool.replica.ranks import Ranks
+from pool.replica.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Revision:
     Args:
         shape: What one replica needs.
         hosts: What its hosts are.
-        ranks: What its rank actors are, if it has any.
+        workers: What it has on its hosts.
 
     Raises:
         ConfigError: A value cannot be right; `field` names it.
@@ -27,7 +28,7 @@ class Revision:
 
     shape: ReplicaShape
     hosts: HostPlan
-    ranks: Ranks | None = None
+    workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
         if not isinstance(self.shape, ReplicaShape):
@@ -39,33 +40,27 @@ class Revision:
         host = self.hosts.host_class
         if not (isinstance(host, type) and issubclass(host, NodeHost)):
             raise ConfigError(f"host is {host!r}; give a subclass of NodeHost", "host")
-        if self.ranks is not None and not isinstance(self.ranks, Ranks):
-            raise ConfigError(f"ranks is {self.ranks!r}; give a pool.Ranks", "ranks")
-        if self.ranks is not None and self.hosts.policies.restart.intensity:
+        if self.workers.is_gang and self.hosts.policies.restart.intensity:
             raise ConfigError(
-                "host_restart is given together with ranks; the rank actors of a replica are one "
-                "world, which does not outlive the loss of a host; leave host_restart out",
+                "host_restart is given together with workers that know of each other (ranks, or "
+                "processes with a rendezvous), which do not outlive the loss of a host; leave "
+                "host_restart out",
                 "host_restart",
             )
-        if self.hosts.device != self.shape.device:
-            hosts = replace(self.hosts, device=self.shape.device)
-            object.__setattr__(self, "hosts", hosts)
+        # The hosts know what they need of the rest.
+        hosts = replace(self.hosts, device=self.shape.device, processes=self.workers.of_each_host)
+        object.__setattr__(self, "hosts", hosts)
 
-    def changed(
-        self,
-        shape: ReplicaShape | None,
-        host: type[NodeHost] | None,
-        host_args: tuple[Any, ...] | None,
-        runtime_env: dict[str, Any] | None,
-        ranks: Ranks | None,
-    ) -> Revision:
-        """Return a revision that differs in what is given."""
-        given = {"host_class": host, "host_args": host_args, "runtime_env": runtime_env}
-        changes: dict[str, Any] = {
-            name: value for name, value in given.items() if value is not None
-        }
+    def changed(self, changes: Mapping[str, Any]) -> Revision:
+        """Return a revision that differs in what is given by name; None changes nothing."""
+        given = {name: value for name, value in changes.items() if value is not None}
         return Revision(
-            self.shape if shape is None else shape,
-            replace(self.hosts, **changes),
-            self.ranks if ranks is None else ranks,
+            given.get("shape", self.shape),
+            _changed(self.hosts, given),
+            _changed(self.workers, given),
         )
+
+
+def _changed(part: Any, given: Mapping[str, Any]) -> Any:
+    names = {each.name for each in fields(part)}
+    return replace(part, **{name: value for name, value in given.items() if name in names})

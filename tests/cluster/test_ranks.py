@@ -63,7 +63,7 @@ def test_a_replica_has_one_rank_per_device_each_with_its_device_and_its_rank(wor
             [visible] = await replicas.broadcast("sees", "CUDA_VISIBLE_DEVICES", on="rank")
             devices = [",".join(rank.devices["GPU"]) for rank in info.ranks]
             assert [each for [each] in visible] == devices
-            assert [await_ for await_ in await replicas.broadcast("count", on="rank", flat=True)]
+            assert await replicas.broadcast("count", on="rank", flat=True) == [1, 1, 1, 1]
             pids = await replicas.broadcast("pid", on="rank", flat=True)
             assert pids == [rank.pid for rank in info.ranks]
             world.watch(*pids)
@@ -73,9 +73,8 @@ def test_a_replica_has_one_rank_per_device_each_with_its_device_and_its_rank(wor
 
 def test_a_killed_rank_takes_its_replica_with_it_which_comes_back_whole(world: World) -> None:
     async def main() -> None:
-        async with open_pool(
-            ON_ONE_NODE, ranks=pool.Ranks(Trainer, ("hello",), per_host=1)
-        ) as replicas:
+        ranks = pool.Ranks(Trainer, ("hello",), per_host=1)
+        async with open_pool(ON_ONE_NODE, ranks=ranks) as replicas:
             await replicas.scale(1, timeout_s=90)
             story = Story(replicas)
             before = replicas[0]
@@ -103,7 +102,8 @@ def test_runs_are_fresh_processes_in_the_bundle_with_its_devices(world: World) -
         async with pool.ReplicaPool("runs", shape=ON_ONE_NODE, restart=QUICK) as replicas:
             await replicas.scale(1, timeout_s=90)
             [[(first, seen)]] = await replicas.run(where, timeout_s=60)
-            assert seen is not None and len(seen.split(",")) == 2
+            assert seen is not None
+            assert len(seen.split(",")) == 2
             [[(second, seen)]] = await replicas.run(where, options=pool.RunOptions(devices=0))
             assert seen == ""
             assert first != second

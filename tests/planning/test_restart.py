@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.errors import ConfigError
+from pool.planning.notice import Notice, NoticeKind
 from pool.planning.restart import (
     Cause,
     Failure,
     GiveUp,
     Restart,
     RestartPolicy,
+    cause_of,
     plan_restart,
     plan_restarts,
     prune,
@@ -389,3 +391,11 @@ def test_the_product_is_what_a_tree_that_always_fails_really_does(intensities: l
 
     run(0)
     assert starts - 1 == worst_case_restarts(policies)
+
+
+def test_a_member_whose_node_was_to_go_was_lost_to_that() -> None:
+    works = Notice(kind=NoticeKind.MAINTENANCE)
+    preempt = Notice(kind=NoticeKind.PREEMPT)
+    assert cause_of([works]) is Cause.MAINTENANCE
+    assert cause_of([preempt]) is Cause.PREEMPTION
+    assert cause_of([works, preempt]) is Cause.PREEMPTION
