@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from pool.errors import SourceUnavailable as SourceUnavailable
     from pool.errors import StartFailed as StartFailed
     from pool.errors import Temporary as Temporary
+    from pool.host import hooks as hooks
     from pool.host.cleaner import DeviceCleaner as DeviceCleaner
     from pool.host.info import HostInfo as HostInfo
     from pool.host.info import RankInfo as RankInfo
@@ -187,6 +188,7 @@ __all__ = [
     "attach",
     "blocking",
     "flags",
+    "hooks",
     "list_pools",
     "notices",
     "probes",
@@ -235,6 +237,7 @@ _HOMES = {
         "Temporary",
     ),
     "pool.host.cleaner": ("DeviceCleaner",),
+    "pool.host.hooks": ("hooks",),
     "pool.host.info": ("HostInfo", "RankInfo", "ReplicaInfo"),
     "pool.host.node_host": ("NodeHost",),
     "pool.host.ports": ("PortRange",),
