@@ -358,12 +358,11 @@ class Warden:
         self._output = -1
         self._heard = b""
         self._poll = select.poll()
-        self._result: os.waitid_result | None = None
+        self._exit: int | None = None  # minus the signal's number, if one ended it
         self._ended_at = 0.0
-        self._is_reaped = False  # the main process; its zombie keeps its pid and its group ours
+        self._is_gone = False
         self._stopped_by = ""
         self._deadline: float | None = None
-        self._child_ended = False
         self._killed: set[tuple[int, int]] = set()
         self._pause_ms = FIRST_PAUSE_MS
 
@@ -390,7 +389,7 @@ class Warden:
         self._say(f"started {self._main} {self._created}")
         self._poll.register(self._line, select.POLLIN)
         self._poll.register(self._output, select.POLLIN)
-        while True:
+        while not self._is_gone:
             for descriptor, _ in self._poll.poll(self._wait_ms()):
                 if descriptor == self._output:
                     self._take_output()
@@ -398,14 +397,12 @@ class Warden:
                     self._listen()
                 elif descriptor == wake:
                     os.read(wake, 4096)
-                    self._child_ended = True
                 elif descriptor == owner:
                     self._poll.unregister(owner)
                     self._stop("owner", self._order.grace_s)
-            if self._result is None:
-                self._reap()
-            if self._deadline is not None and self._is_gone():
-                break
+            self._reap()
+            if self._deadline is not None and not self._is_gone:
+                self._kill_if_due(self._deadline)
         self._finish()
 
     def note(self, text: str) -> None:
@@ -542,27 +539,28 @@ class Warden:
     # the end
 
     def _reap(self) -> None:
-        """Bury orphans, and take note of the main process's end without burying it."""
-        while True:
-            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if result is None:
-                return
-            if result.si_pid == self._main:
-                break
-            os.waitpid(result.si_pid, 0)
-        self._result = result
+        """Bury the dead: the main process, and orphans. Without a child nobody is left at all."""
+        was_running = self._exit is None
+        try:
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] == self._main and self._exit is None:
+                    self._exit = os.waitstatus_to_exitcode(found[1])
+        except ChildProcessError:
+            self._is_gone = True
+        if not was_running or self._exit is None:
+            return
         self._ended_at = time.time()
         self._take_output(LAST_READS)
-        self._write_exit(is_gone=False)
+        self._write_exit()
         code, number = self._code_and_signal()
         self._say(f"exited {_or(code, '-')} {_or(number, '-')}")
-        if self._deadline is None:
+        if self._deadline is None and not self._is_gone:
             self._stop("", min(self._order.grace_s, LEFTOVER_GRACE_S))
 
     def _code_and_signal(self) -> tuple[int | None, int | None]:
-        assert self._result is not None
-        status = self._result.si_status
-        return (status, None) if self._result.si_code == os.CLD_EXITED else (None, status)
+        if self._exit is None or self._exit >= 0:
+            return self._exit, None
+        return None, -self._exit
 
     def _stop(self, by: str, grace_s: float) -> None:
         """Ask the tree to end, once, and see that it does within the shortest grace given."""
@@ -572,7 +570,6 @@ class Warden:
             return
         self._deadline = deadline
         self._stopped_by = by
-        self._child_ended = True
         if grace_s > 0:
             for process in self._tree():
                 self._send(process, signal.SIGTERM)
@@ -585,83 +582,53 @@ class Warden:
         left_s = self._deadline - time.monotonic()
         return self._pause_ms if left_s <= 0 else min(left_s * 1000 + 1, LONGEST_WAIT_MS)
 
-    def _is_gone(self) -> bool:
-        """Return whether nobody is left, and kill whoever is, when the grace is over."""
-        assert self._deadline is not None
-        is_over = time.monotonic() >= self._deadline
-        if not is_over and not self._child_ended:
-            return False
-        self._child_ended = False
-        if is_over:
-            known = len(self._killed)
-            left = self._kill_all()
-            is_new = len(self._killed) > known
-            self._pause_ms = FIRST_PAUSE_MS if is_new else min(2 * self._pause_ms, LAST_PAUSE_MS)
-        else:
-            left = self._tree()
-        if left or self._result is None:
-            return False
-        if not self._is_reaped:
-            os.waitpid(self._main, 0)
-            self._is_reaped = True
-        try:
-            # Whom the look at /proc has missed is a child of ours now, or will be.
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return True
-        self._child_ended = True
-        return False
-
-    def _kill_all(self) -> list[Seen]:
-        if not self._is_reaped:
-            for process in self._tree():
-                if process.group == self._main:
-                    self._killed.add((process.pid, process.created))
-            # At once for all of them: no fork gets past a signal to its group.
+    def _kill_if_due(self, deadline: float) -> None:
+        if time.monotonic() < deadline:
+            return
+        known = len(self._killed)
+        # Orphans at once: who forks and ends all the time must not outrun the killer.
+        left = self._tree(self._kill)
+        # Then whole groups: no fork gets past a signal to its group. The number of a group that
+        # has a child of ours in it cannot be another's, as that child waits for us to bury it.
+        # And none of these has a stranger in it, as their sessions have all begun below us.
+        for group in {one.group for one in left if one.parent == self._me != one.group}:
             try:
-                os.killpg(self._main, signal.SIGKILL)
+                os.killpg(group, signal.SIGKILL)
             except OSError:
-                pass  # nobody in it but the zombie, or nobody who may be killed
-        return self._tree(self._kill)
+                pass  # nobody in it may be killed
+        for process in left:
+            self._kill(process)
+        is_new = len(self._killed) > known
+        self._pause_ms = FIRST_PAUSE_MS if is_new else min(2 * self._pause_ms, LAST_PAUSE_MS)
 
     def _kill(self, process: Seen) -> None:
-        if self._send(process, signal.SIGKILL):
-            self._killed.add((process.pid, process.created))
+        self._send(process, signal.SIGKILL)
+        self._killed.add((process.pid, process.created))
 
-    def _send(self, process: Seen, number: int) -> bool:
+    def _send(self, process: Seen, number: int) -> None:
         try:
-            return send(process.pid, process.created, number)
+            send(process.pid, process.created, number)
         except PermissionError:
-            return False
+            pass  # it runs as another user
 
     def _tree(self, each: Callable[[Seen], None] | None = None) -> list[Seen]:
-        """Return who lives below, oldest first; bury the dead; tell `each` about each at once."""
+        """Return who lives below, parents first, and tell `each` about children of ours at once."""
         processes = []
         for pid in everybody():
             process = look(pid)
             if process is None:
                 continue
             processes.append(process)
-            # Orphans at once: somebody who forks and ends all the time must not outrun the killer.
             if each is not None and process.parent == self._me and not process.is_ended:
                 each(process)
-        alive = []
-        for process in below(self._me, processes):
-            if not process.is_ended:
-                alive.append(process)
-                if each is not None:
-                    each(process)
-            elif process.parent == self._me and process.pid != self._main:
-                os.waitpid(process.pid, os.WNOHANG)
-        return alive
+        return [process for process in below(self._me, processes) if not process.is_ended]
 
     def _finish(self) -> None:
         self._take_output(LAST_READS)
-        self._write_exit(is_gone=True)
+        self._write_exit()
         self._say(f"gone {len(self._killed)}")
 
-    def _write_exit(self, *, is_gone: bool) -> None:
+    def _write_exit(self) -> None:
         """Leave what is known for whoever asks when all of us are dead. Every value is plain."""
         code, number = self._code_and_signal()
         by = f'"{self._stopped_by}"' if self._stopped_by else None
@@ -669,7 +636,7 @@ class Warden:
             f'{{"identity": "{self._order.identity}", "pid": {self._main}, '
             f'"created": {self._created}, "code": {_or(code, "null")}, '
             f'"signal": {_or(number, "null")}, "ended_at": {self._ended_at:.3f}, '
-            f'"stopped_by": {_or(by, "null")}, "is_gone": {str(is_gone).lower()}, '
+            f'"stopped_by": {_or(by, "null")}, "is_gone": {str(self._is_gone).lower()}, '
             f'"killed": {len(self._killed)}, "dropped_bytes": {self._log.dropped}}}\n'
         )
         path = self._order.log + b".exit"
