@@ -420,7 +420,8 @@ class Running:
                 self._listen()
             self._say("stop 0")
             if self._line is not None:
-                self._line.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):  # it has ended already
+                    self._line.shutdown(socket.SHUT_WR)
             await self._is_silent.wait()
             if self._process is not None:
                 await self._is_gone.wait()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,10 @@ async def _close(running: Running) -> None:
 @pytest.mark.parametrize(
     "end", [_stop, _stop_at_once, _kill_main, _kill_warden, _stop_as_the_warden_dies, _close]
 )
-def test_nothing_of_a_stubborn_tree_is_left_by(end: object, tmp_path: Path) -> None:
+def test_nothing_of_a_stubborn_tree_is_left_by(
+    end: Callable[[Running], Awaitable[None]], tmp_path: Path
+) -> None:
     async def main() -> None:
-        assert callable(end)
         running = await launch(tree(tmp_path, "stubborn"))
         family = parts(tmp_path, FAMILY)
         assert alive(family) == list(FAMILY)
