@@ -142,12 +142,16 @@ def remove(marker: Marker, main: ProcessId | None = None) -> int:
 def sweep() -> tuple[ProcessId, ...]:
     """Kill what is left of processes whose owner and warden are both gone, and wait for its end.
 
-    Blocks, for milliseconds where there is nothing to do. Anybody may call it at any time.
+    Blocks, for milliseconds where there is nothing to do. Anybody may call it at any time; whoever
+    is in such a tree itself does not kill itself.
 
     Returns:
         Who was killed.
     """
-    return _hunt(lambda: [process for process, its in marked().items() if its.is_orphan])
+    me = pids.myself()
+    return _hunt(
+        lambda: [process for process, its in marked().items() if its.is_orphan and process != me]
+    )
 
 
 def _of_session(main: ProcessId, uid: int) -> list[ProcessId]:

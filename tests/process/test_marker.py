@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,13 @@ def test_a_sweep_kills_who_has_lost_both_and_waits_for_its_end() -> None:
         assert not pids.is_alive(orphan)
         assert not pids.is_alive(other)
     assert marker.sweep() == ()
+
+
+def test_a_sweep_spares_whoever_makes_it() -> None:
+    code = "from pool.process import marker; print(len(marker.sweep()))"
+    env = {**os.environ, VARIABLE: str(mark())}
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True)
+    assert done.stdout == b"0\n"
 
 
 @pytest.mark.parametrize(
