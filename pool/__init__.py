@@ -271,7 +271,9 @@ _HOMES = {
     "pool.replica.replica_pool": ("ReplicaPool",),
     "pool.signals": ("Stop", "stop_on"),
 }
-"""Where each export is at home; a module that is exported itself is its own."""
+"""Where each export is at home."""
+_MODULES = {"blocking", "hooks", "notices", "probes", "rendezvous"}
+"""Exports that are modules, and at home in themselves."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -279,7 +281,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(_HOME_OF[name])
-    value = home if home.__name__.endswith(f".{name}") else getattr(home, name)
+    value = home if name in _MODULES else getattr(home, name)
     globals()[name] = value
     return value
 

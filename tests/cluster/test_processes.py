@@ -107,7 +107,7 @@ def test_a_server_that_dies_takes_its_replica_with_it_or_is_started_again(world:
             kill(first)
 
             with anyio.fail_after(30):
-                while (await again.status()).pid in (None, first):
+                while (await again.status()).pid in (None, first):  # noqa: ASYNC110 - no event
                     await anyio.sleep(0.05)
             assert (await again.status()).starts == 2
 
