@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import anyio
+
 from pool.cluster.at_once import at_once
 from pool.cluster.interface import Cluster
 from pool.dispatch.target import Target, call
+from pool.errors import MemberLost
+
+LOSS_WAIT_S = 2.0
+"""How long an error waits for the news that a member was lost, while other calls are under way.
+
+Those who are in a collective with one that dies fail for that reason alone, and are often heard
+first.
+"""
 
 
 async def broadcast(
@@ -27,15 +37,28 @@ async def broadcast(
         environments: The variables that each sets for the length of the call.
 
     Raises:
-        Exception: The first error of any target, as itself; the other calls are not waited for.
+        MemberLost: A target died, or cannot be reached; also where another one's error was heard
+            first.
+        Exception: The first error of any target, as itself; the other calls are waited for no
+            longer than `LOSS_WAIT_S`.
     """
     results: list[Any] = [None] * len(targets)
+    errors: list[Exception] = []
 
     async def one(number: int) -> None:
         environment = environments[number] if environments else None
-        results[number] = await call(cluster, targets[number], work, args, environment or None)
+        try:
+            results[number] = await call(cluster, targets[number], work, args, environment or None)
+        except MemberLost:
+            raise
+        except Exception as error:
+            errors.append(error)
+            patience.deadline = min(patience.deadline, anyio.current_time() + LOSS_WAIT_S)
 
-    await at_once(one, len(targets))
+    with anyio.CancelScope() as patience:
+        await at_once(one, len(targets))
+    if errors:
+        raise errors[0]
     return results
 
 
