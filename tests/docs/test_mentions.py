@@ -25,7 +25,7 @@ SIMULATION = PurePosixPath("tests/simulation")
 
 _SPAN = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(
-    r"(?:[\w.-]+/)*[\w-]+\.(?:py|md)|(?:tests|docs(?!/_build)|pool|benchmarks|examples)(?:/[\w-]+)+"
+    r"(?:[\w.-]+/)*[\w-]+\.(?:py|md)|(?:tests|docs(?!/_build)|pool|benchmarks)(?:/[\w-]+)+"
 )
 _TEST = re.compile(r"\btest_\w+\b(?!\.py)")
 _SESSION = re.compile(r"\bnox -s ([\w-]+)")

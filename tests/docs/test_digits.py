@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import pool
-from examples.digits.elastic import train
-from examples.digits.train import Config, Trainer
+from docs.examples.digits.elastic import train
+from docs.examples.digits.train import Config, Trainer
 from tests.tree import BRIEF, HASTY, QUICK, eventually, every_gpu_taken
 from tests.world import World
 
@@ -30,7 +30,7 @@ GOOD = 0.95
 def torchrun(folder: Path, processes: int, epochs: int) -> dict[str, Any]:
     """Train under torchrun, and return what the first process says."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={processes}", "-m", "examples.digits.train"]
+    command += [f"--nproc-per-node={processes}", "-m", "docs.examples.digits.train"]
     done = subprocess.run(
         [*command, f"--folder={folder}", f"--epochs={epochs}"],
         cwd=ROOT,
@@ -76,7 +76,7 @@ def test_the_program_trains_on_a_pool_of_two_nodes_without_devices(
     world: World, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "examples.digits.elastic", f"--folder={tmp_path}"],
+        [sys.executable, "-m", "docs.examples.digits.elastic", f"--folder={tmp_path}"],
         cwd=ROOT,
         env=os.environ | {"RAY_ADDRESS": world.cluster.address},
         capture_output=True,

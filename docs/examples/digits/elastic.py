@@ -1,6 +1,6 @@
 """Train on a pool, so that the loss of a process or a node costs no more than an epoch.
 
-    python -m examples.digits.elastic --folder checkpoints --nodes 2 --per-node 2
+    python -m docs.examples.digits.elastic --folder checkpoints --nodes 2 --per-node 2
 
 The training itself is in `train.py`, which knows nothing of this. Here is said what it runs on: one
 replica is one gang, and the gang is one world of `torch.distributed`.
@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 import pool
-from examples.digits.train import Config, Trainer
+from docs.examples.digits.train import Config, Trainer
 
 FORGIVEN = {pool.Cause.CRASH: 3, pool.Cause.UNHEALTHY: 3}
 """How often our own faults are forgiven. What the platform takes away does not count."""
