@@ -43,7 +43,7 @@ T = TypeVar("T")
 LAST_READS = 4
 """As often as the line is read when the warden has ended; it says less than one read holds."""
 
-ABANDON_S = 5.0
+ABANDON_S = 10.0
 """How long a launch that is cancelled waits for the end of what it has begun."""
 
 WARDEN_ENV = ("LD_LIBRARY_PATH", "PATH", marker.VARIABLE)

@@ -58,10 +58,10 @@ def test_where_pids_hold_names_the_boot_and_the_namespace() -> None:
 
 def test_a_sweep_kills_who_has_lost_both_and_waits_for_its_end() -> None:
     with marked(mark()) as orphan, marked(mark()) as other:
-        assert {orphan, other} <= set(marker.sweep())
+        marker.sweep()  # or somebody else's, on a machine where more tests run
         assert not pids.is_alive(orphan)
         assert not pids.is_alive(other)
-    assert marker.sweep() == ()
+        assert not {orphan, other} & set(marker.sweep())
 
 
 def test_a_sweep_spares_whoever_makes_it() -> None:
