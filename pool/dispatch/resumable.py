@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
-from pool.errors import ConfigError, MemberLost, NotAdmitted, PoolError, PoolFailed
+from pool.errors import ConfigError, MemberLost, MemberUnreachable, NotAdmitted, PoolError, PoolFailed
 from pool.manager.events import Event, EventKind
 from pool.planning.restart import Cause
 
@@ -28,7 +28,7 @@ BUDGETS: Mapping[Cause, int | None] = {
 """How often work is tried again by default: nearly for ever when the platform took the node."""
 VERDICT_WAIT_S = 2.0
 """How long the pool may take to say why a member was lost; then the error's own word counts."""
-
+UNREACHABLE_WAIT_S = 120.0
 RETRY_S = 0.1
 
 
@@ -183,7 +183,9 @@ async def _cause_of(pool: Resumable, error: MemberLost) -> Cause:
     if match is None:
         return Cause(error.cause)
     slot, generation = map(int, match.groups())
-    with anyio.move_on_after(VERDICT_WAIT_S):
+    # Of one that cannot be reached only the pool will find out what became of it.
+    patience_s = UNREACHABLE_WAIT_S if isinstance(error, MemberUnreachable) else VERDICT_WAIT_S
+    with anyio.move_on_after(patience_s):
         while True:
             told = [e for e in pool.events() if (e.slot, e.generation) == (slot, generation)]
             for event in reversed(told):

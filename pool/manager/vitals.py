@@ -63,7 +63,7 @@ class Vitals(Supervisor[InfoT]):
             if fenced is not None:
                 self._lose(Fenced(f"pool {self.name!r}", self.epoch, fenced.value))
                 return
-            if beat.hear(replies) and await self._does_cluster_answer():
+            if beat.hear(replies) and await self._does_anybody_answer(members, replies):
                 beat.bear_witness()
             for slot, member, reply in zip(polled, members, replies, strict=True):
                 if slot.incarnation is not member or not member.state.is_up:
@@ -80,6 +80,21 @@ class Vitals(Supervisor[InfoT]):
                 elif member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)
             await self._pulse.rest()
+
+    async def _does_anybody_answer(
+        self, members: Sequence[Incarnation[InfoT]], replies: Sequence[Reply]
+    ) -> bool:
+        """Find out whether we are cut off ourselves, when no member answered.
+
+        The cluster's own word is enough; where its control is away, that of a silent member's own
+        nodes is.
+        """
+        if await self._does_cluster_answer():
+            return True
+        for member, reply in zip(members, replies, strict=True):
+            if reply.kind in SILENT and not await self._silent_nodes(member):
+                return True
+        return False
 
     async def _does_cluster_answer(self) -> bool:
         try:

@@ -489,7 +489,6 @@ class Warden:
                 except (OSError, ValueError):
                     pass
             signal.set_wakeup_fd(-1)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.dup2(output, 1)
             os.dup2(output, 2)
             step = b"cwd"
@@ -733,7 +732,7 @@ def main(line: int) -> None:
                 signal.signal(number, signal.SIG_IGN)
             except (OSError, ValueError):
                 pass
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the launcher has blocked them all till now
     _write_file("/proc/self/comm", b"pool-warden")
     # Ray asks the kernel to kill its workers first when memory runs out; the warden, never.
     oom_score_adj = _read_file("/proc/self/oom_score_adj")

@@ -217,6 +217,8 @@ class RayCluster(Cluster):
 
 
 def _start(spec: ActorSpec) -> Actor:
+    if spec.node_id is not None:
+        reach.remember((spec.node_id,))
     shell = actor_class(spec.label).options(**_actor_options(spec))
     try:
         handle = shell.remote(spec, RayCluster)
