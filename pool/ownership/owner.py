@@ -101,7 +101,7 @@ class Owner:
         while True:
             self._changed = anyio.Event()
             try:
-                await self._leave_or_mend(*record())
+                await self.leave(*record())
             except Fenced:
                 raise
             except Exception as error:
@@ -117,33 +117,27 @@ class Owner:
             await anyio.sleep(SPACING_S)
 
     async def leave(self, record: Record, actors: tuple[Actor, ...]) -> None:
-        """Leave a record with the keeper.
+        """Leave a record with the keeper; with a new one, where the old one died.
 
         Raises:
             Fenced: Somebody else owns the pool now.
-            MemberLost, CallTimeout: The keeper is dead, or does not answer.
+            MemberLost, CallTimeout: No keeper could be had, or it does not answer.
         """
-        await self._cluster.call(
-            self._keeper,
-            "keep",
-            self._cluster.whoami(),
-            self.epoch,
-            record,
-            actors,
-            timeout_s=CALL_TIMEOUT_S,
-        )
-
-    async def _leave_or_mend(self, record: Record, actors: tuple[Actor, ...]) -> None:
-        """Leave a record; with a new keeper, where the old one died."""
         try:
-            await self.leave(record, actors)
+            await self._leave(record, actors)
         except MemberLost:
             try:
                 self._keeper = await _start_keeper(self._cluster, self._terms)
             except NameTaken:
                 found = await self._cluster.find(keeper_of(self._terms.pool))
                 self._keeper = self._keeper if found is None else found
-            await self.leave(record, actors)
+            await self._leave(record, actors)
+
+    async def _leave(self, record: Record, actors: tuple[Actor, ...]) -> None:
+        me = self._cluster.whoami()
+        await self._cluster.call(
+            self._keeper, "keep", me, self.epoch, record, actors, timeout_s=CALL_TIMEOUT_S
+        )
 
     async def wait_superseded(self) -> int:
         """Wait until somebody else owns the pool, and return their epoch.
