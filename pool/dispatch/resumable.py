@@ -11,7 +11,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
-from pool.errors import ConfigError, MemberLost, MemberUnreachable, NotAdmitted, PoolError, PoolFailed
+from pool.errors import (
+    ConfigError,
+    MemberLost,
+    MemberUnreachable,
+    NotAdmitted,
+    PoolError,
+    PoolFailed,
+)
 from pool.manager.events import Event, EventKind
 from pool.planning.restart import Cause
 
