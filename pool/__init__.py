@@ -77,6 +77,9 @@ if TYPE_CHECKING:
     from pool.planning.lifecycle import State as State
     from pool.planning.notice import Notice as Notice
     from pool.planning.notice import NoticeKind as NoticeKind
+    from pool.planning.placement import Placement as Placement
+    from pool.planning.placement import Separate as Separate
+    from pool.planning.placement import Shared as Shared
     from pool.planning.resources import Resources as Resources
     from pool.planning.restart import Cause as Cause
     from pool.planning.restart import RestartPolicy as RestartPolicy
@@ -145,6 +148,7 @@ __all__ = [
     "NoticeSnapshot",
     "Outcome",
     "Permanent",
+    "Placement",
     "PoolClosed",
     "PoolError",
     "PoolExists",
@@ -176,6 +180,8 @@ __all__ = [
     "RunCancelled",
     "RunOptions",
     "ScaleResult",
+    "Separate",
+    "Shared",
     "SizeUnreachable",
     "SlotSnapshot",
     "SourceUnavailable",
@@ -252,6 +258,7 @@ _HOMES = {
     "pool.planning.health": ("HealthPolicy",),
     "pool.planning.lifecycle": ("State",),
     "pool.planning.notice": ("Notice", "NoticeKind"),
+    "pool.planning.placement": ("Placement", "Separate", "Shared"),
     "pool.planning.resources": ("Resources",),
     "pool.planning.restart": ("Cause", "RestartPolicy"),
     "pool.planning.rolling": ("RollPolicy",),

@@ -297,7 +297,13 @@ class Cluster(ABC):
 
     @abstractmethod
     async def reserve(
-        self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
+        self,
+        plan: BundlePlan,
+        identity: Identity,
+        timeout_s: float,
+        *,
+        detached: bool = False,
+        nodes: Sequence[str] = (),
     ) -> Reservation:
         """Create a placement group and return it when all its bundles are placed.
 
@@ -306,6 +312,8 @@ class Cluster(ABC):
             identity: Whom the group belongs to.
             timeout_s: Seconds to wait.
             detached: Whether the group outlives the process that creates it.
+            nodes: The node that each bundle has to be on, in their order; empty leaves the choice
+                to the cluster.
 
         Raises:
             ReservationFailed: It was not ready within `timeout_s` seconds. Nothing of it is left.

@@ -66,12 +66,14 @@ class Crew:
 
         A cancellation comes after that; then the actor is ended.
         """
+        hand: Hand | None = None
         with anyio.CancelScope(shield=True):
             hand = Hand(await self._cluster.start(spec))
-            self._hands[hand.actor.id] = hand
-            self.spawn(self._listen(hand, hear))
-            if self._renewing is None:
-                self._renewing = asyncio.create_task(self._renew_forever())
+        assert hand is not None
+        self._hands[hand.actor.id] = hand
+        self.spawn(self._listen(hand, hear))
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew_forever())
         try:
             await anyio.lowlevel.checkpoint()
         except BaseException:

@@ -87,13 +87,14 @@ class Runs:
         """
         place, staffing = self._staffing.place, self._staffing
         amount = portion(place.bundle, staffing.plan.device, plan.devices, plan.cpus)
+        allotment: Allotment | None = None
         with anyio.CancelScope() as waiting:
             self._waiting[plan.key] = waiting
             try:
                 allotment = await self._allotments.take(amount, f"run {plan.key}")
             finally:
                 del self._waiting[plan.key]
-        if waiting.cancelled_caught:
+        if allotment is None:
             raise RunCancelled(plan.key, "it was waiting for its part of the bundle")
         spec = staffing.worker(
             RunBody,

@@ -14,7 +14,7 @@ value of the role, applied to the plan and to the bundles alike (`NodeSelector.b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pool.errors import ConfigError
@@ -342,6 +342,27 @@ class Topology:
         if not any(node.draining for node in self.nodes):
             return self
         return Topology(tuple(node for node in self.nodes if not node.draining))
+
+    def taking(self, taken: Iterable[tuple[str, Resources]]) -> Topology:
+        """Return the nodes with less that is free.
+
+        Args:
+            taken: Node ids, each with what is taken there; a node may be named again.
+
+        Returns:
+            The same nodes, in the same order.
+        """
+        amounts: dict[str, Resources] = {}
+        for node_id, amount in taken:
+            amounts[node_id] = amounts.get(node_id, Resources()) + amount
+        return Topology(
+            tuple(
+                replace(node, available=node.available.minus_clamped(amounts[node.node_id]))
+                if node.node_id in amounts
+                else node
+                for node in self.nodes
+            )
+        )
 
     def describe(self, device: str | None = None) -> str:
         """Return the nodes in a few words, equal ones together.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -33,43 +33,26 @@ from pool.manager.results import RollResult
 from pool.manager.succession import make_again
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
-from pool.planning.capacity import capacity, next_plan
 from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
+from pool.planning.lifecycle import State
 from pool.planning.packing import Fits, Request, pack
+from pool.planning.placement import Placement, Separate
 from pool.planning.restart import RestartPolicy
 from pool.planning.rolling import RollPolicy
-from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
-from pool.planning.topology import Topology
+from pool.planning.shape import ReplicaShape
 from pool.rendezvous.base import Rendezvous
 from pool.replica.host import Host
 from pool.replica.host_pool import gang_policy
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
+from pool.replica.seats import Seats
 from pool.replica.workers import Workers
 
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
     from pool.process.spec import Process
-
-RESERVE_TIMEOUT_S = 60.0
-"""After this long a group that is not ready is removed and planned anew from the nodes of then."""
-
-
-LOOK_LASTS_S = 600.0
-"""How long a plan serves for further replicas, as long as no reservation has to wait."""
-FRESH_S = 1.0
-OLD_LOOK_TIMEOUT_S = 5.0
-"""After this long a group is planned anew if its plan is older, or made around a notice."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    at: float
-    shape: ReplicaShape
-    topology: Topology
-    plan: BundlePlan
 
 
 class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
@@ -82,6 +65,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     Args:
         name: The pool's name.
         shape: What one replica needs.
+        placement: How replicas are laid out on nodes; `Separate()` when left out.
         host: Your `NodeHost` class; the plain one runs functions and no more.
         host_args: Its constructor's arguments.
         ranks: What rank actors each replica has: objects of your class, one process for each
@@ -129,6 +113,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         name: str,
         *,
         shape: ReplicaShape,
+        placement: Placement | None = None,
         host: type[NodeHost] = NodeHost,
         host_args: tuple[Any, ...] = (),
         ranks: Ranks | None = None,
@@ -200,8 +185,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
         self._revisions = {self.revision: first}
         self._grows = cluster_grows
-        self._looking = anyio.Lock()
-        self._seen: _Look | None = None
+        self._placement = Separate() if placement is None else placement
+        self._seats = Seats(cluster, self._placement, shape)
 
     def _forget_revisions(self) -> None:
         """Keep what a member is made from, what may be rolled back to, and what comes."""
@@ -216,6 +201,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             type(self),
             self.name,
             shape=present.shape,
+            placement=self._placement,
             host=present.hosts.host_class,
             host_args=present.hosts.host_args,
             ranks=present.workers.ranks,
@@ -490,12 +476,12 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             return sizes
         topology = await self.cluster.topology()
         # Our own members are among `sizes`, so the nodes are taken as if they were empty.
-        most = capacity(shape, sizes[-1], topology)
+        most = self._placement.capacity(shape, sizes[-1], topology)
         possible = tuple(size for size in sizes if size <= most.replicas)
         if possible:
             return possible
         # Shows what one replica misses, where not even one fits.
-        plan_shape(shape, topology)
+        self._placement.next_plan(shape, topology)
         raise InfeasibleError(
             f"Pool {self.name!r} can never reach {sizes[0]} replicas on these nodes, "
             f"{most.replicas} fit: {most.reason}.",
@@ -504,42 +490,34 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        look = await self._look(LOOK_LASTS_S if self.shape.max_nodes is None else 0.0)
-        is_old = anyio.current_time() - look.at > FRESH_S
-        # Nodes that are left out because of a notice may be had again at any time.
-        is_narrow = look.shape != self.shape
-        timeout_s = OLD_LOOK_TIMEOUT_S if is_old or is_narrow else RESERVE_TIMEOUT_S
+        seat = await self._seats.take(identity.slot, self._shape_now(), self._unplaced())
         try:
-            return await self.cluster.reserve(
-                look.plan, identity, timeout_s, detached=self.detached
+            reservation = await self.cluster.reserve(
+                seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
             )
         except ReservationFailed:
-            self._seen = None
+            self._seats.forget()
             raise
+        self._seats.taken(identity.slot, reservation.nodes)
+        return reservation
+
+    def _unplaced(self) -> list[int]:
+        """List the slots whose members wait for their reservations."""
+        return [
+            slot.index
+            for slot in self._slots.values()
+            if slot.incarnation is not None
+            and slot.incarnation.state is State.PENDING
+            and slot.incarnation.reservation is None
+        ]
 
     async def explain_wait(self, identity: Identity) -> str:
         try:
-            look = await self._look(FRESH_S)
+            plan, topology = await self._seats.look(self._shape_now())
         except InfeasibleError as error:
             return str(error)
-        verdict = pack([Request(f"slot {identity.slot}", look.plan)], look.topology)
+        verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
         return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
-
-    async def _look(self, lasts_s: float) -> _Look:
-        """Look at the nodes and plan the next replica, or return a look that is young enough.
-
-        A look costs as much as there are nodes and groups: one for each of a thousand replicas
-        would cost the square. A plan goes by what nodes have in total, which seldom changes, so it
-        is kept until a reservation made with it has to wait.
-        """
-        shape = self._shape_now()
-        async with self._looking:
-            now = anyio.current_time()
-            seen = self._seen
-            if seen is None or seen.shape != shape or now - seen.at > lasts_s:
-                topology = await self.cluster.topology()
-                self._seen = seen = _Look(now, shape, topology, next_plan(shape, topology))
-        return seen
 
     def _shape_now(self) -> ReplicaShape:
         """Return the shape with the nodes left out that are about to go away."""

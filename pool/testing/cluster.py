@@ -115,7 +115,13 @@ class SimulatedCluster(Controls, Cluster):
         }
 
     async def reserve(
-        self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
+        self,
+        plan: BundlePlan,
+        identity: Identity,
+        timeout_s: float,
+        *,
+        detached: bool = False,
+        nodes: Sequence[str] = (),
     ) -> Reservation:
         world = self._world
         await self._until_back()
@@ -123,7 +129,7 @@ class SimulatedCluster(Controls, Cluster):
             raise ReservationFailed("whoever asks is dead")
         self._check_own(identity, "reserve")
         group = world.ask_group(plan, identity, None if detached else self._owner)
-        group.detached = detached
+        group.detached, group.pins = detached, tuple(nodes)
         try:
             await asyncio.wait([group.ready], timeout=timeout_s)
         except BaseException:

@@ -106,6 +106,7 @@ class Group:
         self.identity = identity
         self.owner = owner
         self.nodes: list[str | None] = [None] * len(plan.bundles)
+        self.pins: tuple[str, ...] = ()
         self.used = [Resources()] * len(plan.bundles)
         self.actors: dict[str, Any] = {}
         self.ready: Any = None
@@ -123,7 +124,7 @@ class Group:
     def kind(self) -> tuple[Any, ...]:
         """What it takes to place it; equal for groups of which either all or none find a place."""
         taken = tuple(self.nodes) if any(self.nodes) else ()
-        return self.plan.bundles, self.plan.strategy, self.plan.selector, taken
+        return self.plan.bundles, self.plan.strategy, self.plan.selector, self.pins, taken
 
 
 class Room:
@@ -245,7 +246,7 @@ class Room:
     def _place(self, group: Group) -> bool:
         plan = group.plan
         if plan.strategy == "STRICT_PACK":
-            place = next(self._with_room(group, plan.total, set()), None)
+            place = next(self._with_room(group, 0, plan.total, set()), None)
             if place is None:
                 return False
             for index in range(len(plan.bundles)):
@@ -257,7 +258,7 @@ class Room:
         for index, bundle in enumerate(plan.bundles):
             if group.nodes[index] is not None:
                 continue
-            place = next(self._with_room(group, bundle, taken), None)
+            place = next(self._with_room(group, index, bundle, taken), None)
             if place is not None:
                 found[index] = place
                 taken.add(place.node_id)
@@ -268,17 +269,27 @@ class Room:
             self._put(group, index, place)
         return group.is_placed
 
-    def _with_room(self, group: Group, need: Resources, taken: set[str]) -> Iterator[Place]:
+    def _with_room(
+        self, group: Group, index: int, need: Resources, taken: set[str]
+    ) -> Iterator[Place]:
         """Yield the nodes that could take a bundle, the fullest first."""
         selector = group.plan.selector
+        for place in self._candidates(group, index, need):
+            if place.node_id in taken or place.draining or place.silent:
+                continue
+            if group.pins or selector.is_any or selector.matches(place.picture()):
+                yield place
+
+    def _candidates(self, group: Group, index: int, need: Resources) -> Iterator[Place]:
+        if group.pins:
+            place = self.places.get(group.pins[index])
+            if place is not None and need.fits_in(place.free):
+                yield place
+            return
         shelves = [free for free in self._shelves if need.fits_in(free)]
         shelves.sort(key=lambda free: sorted((name, free.units(name)) for name in free))
         for free in shelves:
-            for place in self._shelves[free].values():
-                if place.node_id in taken or place.draining or place.silent:
-                    continue
-                if selector.is_any or selector.matches(place.picture()):
-                    yield place
+            yield from self._shelves[free].values()
 
     def _put(self, group: Group, index: int, place: Place) -> None:
         self.take(place, group.plan.bundles[index])

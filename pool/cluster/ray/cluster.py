@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,6 +63,8 @@ WARM_TIMEOUT_S = 0.5
 """A node answers in milliseconds; a hint is not worth more than half a process start."""
 
 _HEAD = "node:__internal_head__"
+NODE_LABEL = "ray.io/node-id"
+"""By which a bundle is pinned to a node; every node of Ray's has it."""
 
 # Ray's type stubs do not know what it has of this.
 cloudpickle: Any = _cloudpickle
@@ -93,13 +96,20 @@ class RayCluster(Cluster):
         return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
 
     async def reserve(
-        self, plan: BundlePlan, identity: Identity, timeout_s: float, *, detached: bool = False
+        self,
+        plan: BundlePlan,
+        identity: Identity,
+        timeout_s: float,
+        *,
+        detached: bool = False,
+        nodes: Sequence[str] = (),
     ) -> Reservation:
-        group = await anyio.to_thread.run_sync(_create_group, plan, str(identity), detached)
+        create = functools.partial(_create_group, plan, str(identity), detached, nodes)
+        group = await anyio.to_thread.run_sync(create)
         try:
             with anyio.fail_after(timeout_s):
                 await group.ready()
-            nodes = await anyio.to_thread.run_sync(_nodes_of_bundles, group, len(plan.bundles))
+            placed = await anyio.to_thread.run_sync(_nodes_of_bundles, group, len(plan.bundles))
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(remove_placement_group, group)
@@ -109,7 +119,7 @@ class RayCluster(Cluster):
                     f"was not ready within {timeout_s:g} s: {first_line(error)}"
                 ) from error
             raise
-        return Reservation(group.id.hex(), nodes, plan.bundles, group)
+        return Reservation(group.id.hex(), placed, plan.bundles, group)
 
     async def release(self, reservation: Reservation) -> None:
         # Whoever gives up waiting leaves the thread to it: it goes on when the GCS is back.
@@ -275,13 +285,16 @@ def _actor_options(spec: ActorSpec) -> dict[str, Any]:
     return options
 
 
-def _create_group(plan: BundlePlan, name: str, detached: bool) -> PlacementGroup:
+def _create_group(
+    plan: BundlePlan, name: str, detached: bool, nodes: Sequence[str]
+) -> PlacementGroup:
     bundles = [dict(bundle) for bundle in plan.bundles]
-    labels = {} if plan.selector.is_any else plan.selector.bundle_labels(_topology())
     options: dict[str, Any] = {"strategy": plan.strategy, "name": name}
     if detached:
         options["lifetime"] = "detached"
-    if labels:
+    if nodes:
+        options["bundle_label_selector"] = [{NODE_LABEL: node} for node in nodes]
+    elif not plan.selector.is_any and (labels := plan.selector.bundle_labels(_topology())):
         options["bundle_label_selector"] = [labels] * len(bundles)
     group: PlacementGroup = placement_group(bundles, **options)
     return group

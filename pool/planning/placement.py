@@ -1,0 +1,177 @@
+"""How the replicas of a role are laid out on nodes: the shape of each, how many, and where.
+
+Purpose: one value that says all of it, so that a role's placement can be chosen, and a new one
+written, without touching what carries it out.
+
+Limits: `assign` places on what is free at one moment. Whoever carries it out may find a node taken
+meanwhile, and has to ask again.
+
+Why not leave the nodes to Ray: it places groups as they come, and spreads them. Six groups of two
+devices leave none of three nodes of eight whole; filled one after the other, they leave one.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pool.planning import capacity as _capacity
+from pool.planning.capacity import Capacity
+from pool.planning.packing import Fits, NotNow, Request, pack
+from pool.planning.ranks import natural_key
+from pool.planning.resources import CPU, MEMORY, Resources, as_whole
+from pool.planning.shape import BundlePlan, ReplicaShape
+from pool.planning.split import split_request
+from pool.planning.topology import Node, Topology
+
+
+class Placement(ABC):
+    """Lay out the replicas of a role. A value: frozen, and pickled with its pool."""
+
+    @abstractmethod
+    def next_plan(self, shape: ReplicaShape, topology: Topology) -> BundlePlan:
+        """Return the bundles of one more replica.
+
+        Raises:
+            InfeasibleError: It does not fit even nodes that are empty.
+        """
+
+    @abstractmethod
+    def capacity(self, shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
+        """Say how many of the wanted replicas the nodes could hold, if they were empty."""
+
+    def assign(self, plan: BundlePlan, count: int, topology: Topology) -> list[tuple[str, ...]]:
+        """Choose nodes for up to `count` replicas on what is free now.
+
+        Returns:
+            For each that found a place, the node of each bundle: as few, and as full, nodes as
+            there are, so that whole nodes stay free. Equal bundles are in the order of their nodes'
+            addresses, and so are the ranks in them.
+        """
+        requests = [Request(str(number), plan) for number in range(count)]
+        verdict = pack(requests, topology)
+        if not isinstance(verdict, Fits | NotNow):
+            return []
+        placed = (verdict.assignment.get(each.key) for each in requests)
+        return [by_address(plan, nodes, topology) for nodes in placed if nodes is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Separate(Placement):
+    """Give each replica a group of its own: one node where that holds it, else equal parts.
+
+    This is the usual placement, and that of rollout and serving roles.
+    """
+
+    def next_plan(self, shape: ReplicaShape, topology: Topology) -> BundlePlan:
+        """Return the bundles that `plan_shape` prefers."""
+        return _capacity.next_plan(shape, topology)
+
+    def capacity(self, shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
+        """Count as many as fill the nodes in the shape that is preferred on each."""
+        return _capacity.capacity(shape, wanted, topology)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared(Placement):
+    """Put a whole role into one group: full nodes, and what is left on the last.
+
+    For training roles, whose workers are one world: 17 devices on nodes of 8 are 8, 8 and 1. A
+    replica is then the whole role, with one rank actor for each device.
+
+    Args:
+        devices_per_node: How many of a node's devices it takes; None for all of the largest nodes.
+
+    Raises:
+        ConfigError: It is no whole number of 1 or more.
+    """
+
+    devices_per_node: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.devices_per_node is not None:
+            as_whole(self.devices_per_node, "devices_per_node", at_least=1)
+
+    def next_plan(self, shape: ReplicaShape, topology: Topology) -> BundlePlan:
+        """Return full bundles, and one with the rest."""
+        total, selected = shape.total, topology.select(shape.selector)
+        each = self.devices_per_node or _most_devices(selected.nodes, shape.device)
+        if not shape.devices or not each or shape.devices <= each:
+            return _capacity.next_plan(shape, topology)
+        plan = split_request(
+            shape.devices,
+            each,
+            cpus=total.get(CPU, 0),
+            memory_bytes=int(total.get(MEMORY, 0)),
+            device=shape.device,
+            selector=shape.selector,
+        )
+        extra = Resources(shape.extra)
+        return replace(plan, bundles=tuple(bundle + extra for bundle in plan.bundles))
+
+    def capacity(self, shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
+        """Count how many such groups the nodes hold together, if they were empty."""
+        plan = self.next_plan(shape, topology)
+        empty = emptied(topology)
+        low, high, reason = 0, wanted, ""
+        while low < high:
+            middle = (low + high + 1) // 2
+            verdict = pack([Request(f"replica {n}", plan) for n in range(middle)], empty)
+            if isinstance(verdict, Fits):
+                low = middle
+            else:
+                high, reason = middle - 1, verdict.reason
+        return Capacity(low, reason)
+
+
+def emptied(topology: Topology) -> Topology:
+    """Return the nodes as if nobody held anything of them."""
+    nodes = (replace(node, available=node.total, held_by={}) for node in topology.nodes)
+    return Topology(tuple(nodes))
+
+
+def by_address(plan: BundlePlan, nodes: Sequence[str], topology: Topology) -> tuple[str, ...]:
+    """Put the nodes of equal bundles in the numeric order of their addresses.
+
+    Neighbours then have neighbouring ranks, whatever order the packing found them in.
+    """
+    places = {node.node_id: (natural_key(node.address), node.node_id) for node in topology.nodes}
+    kinds: dict[Resources, list[int]] = {}
+    for index, bundle in enumerate(plan.bundles):
+        kinds.setdefault(bundle, []).append(index)
+    ordered = list(nodes)
+    for indices in kinds.values():
+        chosen = sorted((nodes[index] for index in indices), key=lambda name: places[name])
+        for index, name in zip(indices, chosen, strict=True):
+            ordered[index] = name
+    return tuple(ordered)
+
+
+def stay(plan: BundlePlan, before: Sequence[str], topology: Topology) -> tuple[str, ...] | None:
+    """Return the nodes that a slot had before, if all of them can be had again.
+
+    Caches and checkpoints on local disks are found again there.
+
+    Args:
+        plan: What is to be placed.
+        before: The node of each bundle of the slot's last group.
+        topology: The nodes there are.
+    """
+    if len(before) != len(plan.bundles):
+        return None
+    free = {
+        node.node_id: node.available
+        for node in topology.select(plan.selector).nodes
+        if not node.draining
+    }
+    for name, bundle in zip(before, plan.bundles, strict=True):
+        if name not in free or not bundle.fits_in(free[name]):
+            return None
+        free[name] = free[name] - bundle
+    return tuple(before)
+
+
+def _most_devices(nodes: Sequence[Node], device: str) -> int:
+    return max((math.floor(node.total.get(device, 0)) for node in nodes), default=0)

@@ -1,0 +1,141 @@
+"""Where the next replicas go: one look at the nodes for all that wait, and a seat for each.
+
+A look costs as much as there are nodes and groups. So all slots that wait at one moment get their
+seats from one look, and one that waits for a while has its seat kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anyio
+
+from pool.cluster.interface import Cluster
+from pool.planning.placement import Placement, stay
+from pool.planning.shape import BundlePlan, ReplicaShape
+from pool.planning.topology import Topology
+
+RESERVE_TIMEOUT_S = 60.0
+"""After this long a group that is not ready is removed and planned anew from the nodes of then."""
+PINNED_TIMEOUT_S = 5.0
+"""And after this long one whose nodes were chosen, or that was planned around a notice."""
+FRESH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Say where a replica is to go.
+
+    Args:
+        plan: Its bundles.
+        nodes: The node of each; empty where nothing is free now, and it has to wait.
+        timeout_s: How long to wait for it before the nodes are looked at again.
+    """
+
+    plan: BundlePlan
+    nodes: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    shape: ReplicaShape
+    topology: Topology
+    plan: BundlePlan
+
+
+class Seats:
+    """Give seats to the slots of a pool.
+
+    Args:
+        cluster: Whose nodes to look at.
+        placement: How replicas are laid out.
+        usual: The pool's shape; one that differs leaves nodes out for a while.
+    """
+
+    def __init__(self, cluster: Cluster, placement: Placement, usual: ReplicaShape) -> None:
+        self._cluster = cluster
+        self._placement = placement
+        self._usual = usual
+        self._looking = anyio.Lock()
+        self._seen: _Look | None = None
+        self._left = Topology(())
+        self._seats: dict[int, tuple[str, ...]] = {}
+        self._before: dict[int, tuple[str, ...]] = {}
+
+    async def take(self, slot: int, shape: ReplicaShape, waiting: list[int]) -> Seat:
+        """Return the seat of a slot.
+
+        Args:
+            slot: The slot.
+            shape: What its replica needs.
+            waiting: Every slot that waits for a seat now.
+
+        Raises:
+            InfeasibleError: The replica does not fit even nodes that are empty.
+        """
+        async with self._looking:
+            if slot not in self._seats:
+                if self._seen is None or self._is_old(FRESH_S) or self._seen.shape != shape:
+                    await self._look(shape)
+                self._assign([slot, *(each for each in waiting if each != slot)])
+            elif self._seen is None or self._seen.shape != shape:
+                await self._look(shape)
+                self._assign([slot])
+            assert self._seen is not None
+            nodes = self._seats.pop(slot, ())
+            plan = self._seen.plan
+        is_sure = not nodes and shape == self._usual
+        return Seat(plan, nodes, RESERVE_TIMEOUT_S if is_sure else PINNED_TIMEOUT_S)
+
+    def taken(self, slot: int, nodes: tuple[str, ...]) -> None:
+        """Note where a slot's group is, for its next one."""
+        self._before[slot] = nodes
+
+    def forget(self) -> None:
+        """Look anew for the next seat: the nodes are not as they were."""
+        self._seen = None
+        self._seats.clear()
+
+    async def look(self, shape: ReplicaShape) -> tuple[BundlePlan, Topology]:
+        """Return what is planned now, and for which nodes.
+
+        Raises:
+            InfeasibleError: A replica does not fit even nodes that are empty.
+        """
+        async with self._looking:
+            if self._seen is None or self._is_old(FRESH_S):
+                await self._look(shape)
+            assert self._seen is not None
+            return self._seen.plan, self._seen.topology
+
+    def _is_old(self, lasts_s: float) -> bool:
+        return self._seen is None or anyio.current_time() - self._seen.at > lasts_s
+
+    async def _look(self, shape: ReplicaShape) -> None:
+        topology = await self._cluster.topology()
+        plan = self._placement.next_plan(shape, topology)
+        self._seen = _Look(anyio.current_time(), shape, topology, plan)
+        self._left = topology
+        self._seats.clear()
+
+    def _assign(self, slots: list[int]) -> None:
+        """Give every slot a seat: where it was before, if it can be, or else the best."""
+        assert self._seen is not None
+        plan = self._seen.plan
+        others = []
+        for slot in [each for each in slots if each not in self._seats]:
+            nodes = stay(plan, self._before.get(slot, ()), self._left)
+            if nodes is None:
+                others.append(slot)
+            else:
+                self._seat(slot, nodes)
+        found = self._placement.assign(plan, len(others), self._left)
+        for slot, nodes in zip(others, found, strict=False):
+            self._seat(slot, nodes)
+
+    def _seat(self, slot: int, nodes: tuple[str, ...]) -> None:
+        assert self._seen is not None
+        self._seats[slot] = nodes
+        self._left = self._left.taking(zip(nodes, self._seen.plan.bundles, strict=True))
