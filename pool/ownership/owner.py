@@ -54,6 +54,8 @@ class Owner:
         self._keeper = keeper
         self.epoch = epoch
         self._changed = anyio.Event()
+        self._mending = anyio.Lock()
+        self._is_dismissed = False
 
     @classmethod
     async def found(cls, cluster: Cluster, terms: Terms) -> Owner:
@@ -126,11 +128,14 @@ class Owner:
         try:
             await self._leave(record, actors)
         except MemberLost:
-            try:
-                self._keeper = await _start_keeper(self._cluster, self._terms)
-            except NameTaken:
-                found = await self._cluster.find(keeper_of(self._terms.pool))
-                self._keeper = self._keeper if found is None else found
+            async with self._mending:
+                if self._is_dismissed:
+                    raise
+                try:
+                    self._keeper = await _start_keeper(self._cluster, self._terms)
+                except NameTaken:
+                    found = await self._cluster.find(keeper_of(self._terms.pool))
+                    self._keeper = self._keeper if found is None else found
             await self._leave(record, actors)
 
     async def _leave(self, record: Record, actors: tuple[Actor, ...]) -> None:
@@ -162,6 +167,8 @@ class Owner:
 
     async def dismiss_keeper(self) -> None:
         """End the keeper, with the pool, and wait until its name is free."""
+        async with self._mending:
+            self._is_dismissed = True
         await dismiss(self._cluster, self._keeper)
 
 

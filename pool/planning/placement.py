@@ -149,7 +149,9 @@ def by_address(plan: BundlePlan, nodes: Sequence[str], topology: Topology) -> tu
     return tuple(ordered)
 
 
-def stay(plan: BundlePlan, before: Sequence[str], topology: Topology) -> tuple[str, ...] | None:
+def stay(
+    plan: BundlePlan, before: Sequence[str], topology: Topology, *, lately: bool = False
+) -> tuple[str, ...] | None:
     """Return the nodes that a slot had before, if all of them can be had again.
 
     Caches and checkpoints on local disks are found again there.
@@ -158,6 +160,8 @@ def stay(plan: BundlePlan, before: Sequence[str], topology: Topology) -> tuple[s
         plan: What is to be placed.
         before: The node of each bundle of the slot's last group.
         topology: The nodes there are.
+        lately: Whether the slot gave them back so lately that it may not show yet. Then they are
+            taken for free; whoever waits for them in vain has to ask again.
     """
     if len(before) != len(plan.bundles):
         return None
@@ -167,9 +171,9 @@ def stay(plan: BundlePlan, before: Sequence[str], topology: Topology) -> tuple[s
         if not node.draining
     }
     for name, bundle in zip(before, plan.bundles, strict=True):
-        if name not in free or not bundle.fits_in(free[name]):
+        if name not in free or not (lately or bundle.fits_in(free[name])):
             return None
-        free[name] = free[name] - bundle
+        free[name] = free[name].minus_clamped(bundle)
     return tuple(before)
 
 

@@ -496,10 +496,14 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
             )
         except ReservationFailed:
-            self._seats.forget()
+            self._seats.not_had(identity.slot)
             raise
-        self._seats.taken(identity.slot, reservation.nodes)
+        self._seats.taken(identity.slot, reservation)
         return reservation
+
+    async def release(self, reservation: Reservation) -> None:
+        await super().release(reservation)
+        self._seats.given_back(reservation)
 
     def _unplaced(self) -> list[int]:
         """List the slots whose members wait for their reservations."""

@@ -6,11 +6,12 @@ seats from one look, and one that waits for a while has its seat kept.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import anyio
 
-from pool.cluster.interface import Cluster
+from pool.cluster.interface import Cluster, Reservation
 from pool.planning.placement import Placement, stay
 from pool.planning.shape import BundlePlan, ReplicaShape
 from pool.planning.topology import Topology
@@ -20,6 +21,8 @@ RESERVE_TIMEOUT_S = 60.0
 PINNED_TIMEOUT_S = 5.0
 """And after this long one whose nodes were chosen, or that was planned around a notice."""
 FRESH_S = 1.0
+SHOWN_S = 5.0
+"""How long after a group was removed the nodes may still look as if it was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Seats:
         self._seen: _Look | None = None
         self._left = Topology(())
         self._seats: dict[int, tuple[str, ...]] = {}
-        self._before: dict[int, tuple[str, ...]] = {}
+        self._before: dict[int, Reservation] = {}
+        self._given_back: dict[str, float] = {}
 
     async def take(self, slot: int, shape: ReplicaShape, waiting: list[int]) -> Seat:
         """Return the seat of a slot.
@@ -89,14 +93,28 @@ class Seats:
         is_sure = not nodes and shape == self._usual
         return Seat(plan, nodes, RESERVE_TIMEOUT_S if is_sure else PINNED_TIMEOUT_S)
 
-    def taken(self, slot: int, nodes: tuple[str, ...]) -> None:
+    def taken(self, slot: int, reservation: Reservation) -> None:
         """Note where a slot's group is, for its next one."""
-        self._before[slot] = nodes
+        self._before[slot] = reservation
 
-    def forget(self) -> None:
+    def given_back(self, reservation: Reservation) -> None:
+        """Note that a group was removed, which the nodes may show a little later."""
+        self._given_back[reservation.id] = anyio.current_time()
+
+    def not_had(self, slot: int) -> None:
         """Look anew for the next seat: the nodes are not as they were."""
+        if (reservation := self._before.pop(slot, None)) is not None:
+            self._given_back.pop(reservation.id, None)
         self._seen = None
         self._seats.clear()
+
+    def _stay(self, slot: int, plan: BundlePlan) -> tuple[str, ...] | None:
+        before = self._before.get(slot)
+        if before is None:
+            return None
+        given_back_at = self._given_back.get(before.id, -math.inf)
+        lately = anyio.current_time() - given_back_at < SHOWN_S
+        return stay(plan, before.nodes, self._left, lately=lately)
 
     async def look(self, shape: ReplicaShape) -> tuple[BundlePlan, Topology]:
         """Return what is planned now, and for which nodes.
@@ -126,7 +144,7 @@ class Seats:
         plan = self._seen.plan
         others = []
         for slot in [each for each in slots if each not in self._seats]:
-            nodes = stay(plan, self._before.get(slot, ()), self._left)
+            nodes = self._stay(slot, plan)
             if nodes is None:
                 others.append(slot)
             else:
