@@ -36,7 +36,9 @@ from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSou
 from pool.planning.capacity import capacity, next_plan
 from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
+from pool.planning.notice_policy import NoticePolicy
 from pool.planning.packing import Fits, Request, pack
+from pool.planning.plan import Role
 from pool.planning.restart import RestartPolicy
 from pool.planning.rolling import RollPolicy
 from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
@@ -94,6 +96,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             while the rest of its replica waits. By default the whole replica is replaced.
             Levels multiply: see `pool.planning.restart.worst_case_restarts`.
         drain: How long a replica may take to leave.
+        notice_policy: What follows a notice, by its kind.
         surge: How many replicas more than desired may live while replacements come first; 0 saves
             the devices, and a replica that gets a notice leaves before its successor starts.
         spares: How many replicas are kept ready beyond the desired size. One that is lost, or has
@@ -130,6 +133,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         restart: RestartPolicy | None = None,
         host_restart: RestartPolicy | None = None,
         drain: DrainPolicy | None = None,
+        notice_policy: NoticePolicy | None = None,
         surge: int = 1,
         spares: int = 0,
         start_timeout_s: float = 600.0,
@@ -154,6 +158,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             health=HealthPolicy() if health is None else health,
             restart=RestartPolicy() if restart is None else restart,
             drain=DrainPolicy() if drain is None else drain,
+            notices=NoticePolicy() if notice_policy is None else notice_policy,
             surge=surge,
             spares=spares,
             start_timeout_s=start_timeout_s,
@@ -211,6 +216,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             restart=policies.restart,
             host_restart=None if present.ranks else present.hosts.policies.restart,
             drain=policies.drain,
+            notice_policy=policies.notices,
             surge=policies.surge,
             spares=policies.spares,
             start_timeout_s=policies.start_timeout_s,
@@ -477,7 +483,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        look = await self._look(LOOK_LASTS_S if self.shape.max_nodes is None else 0.0)
+        lasts_s = LOOK_LASTS_S if self.shape.max_nodes is None else 0.0
+        look = await self._look(lasts_s, self._shape_now(identity.slot))
         is_old = anyio.current_time() - look.at > FRESH_S
         # Nodes that are left out because of a notice may be had again at any time.
         is_narrow = look.shape != self.shape
@@ -492,20 +499,19 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
 
     async def explain_wait(self, identity: Identity) -> str:
         try:
-            look = await self._look(FRESH_S)
+            look = await self._look(FRESH_S, self._shape_now(identity.slot))
         except InfeasibleError as error:
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", look.plan)], look.topology)
         return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
 
-    async def _look(self, lasts_s: float) -> _Look:
+    async def _look(self, lasts_s: float, shape: ReplicaShape) -> _Look:
         """Look at the nodes and plan the next replica, or return a look that is young enough.
 
         A look costs as much as there are nodes and groups: one for each of a thousand replicas
         would cost the square. A plan goes by what nodes have in total, which seldom changes, so it
         is kept until a reservation made with it has to wait.
         """
-        shape = self._shape_now()
         async with self._looking:
             now = anyio.current_time()
             seen = self._seen
@@ -514,9 +520,13 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
                 self._seen = seen = _Look(now, shape, topology, next_plan(shape, topology))
         return seen
 
-    def _shape_now(self) -> ReplicaShape:
-        """Return the shape with the nodes left out that are about to go away."""
-        leaving = self._notices.leaving_nodes()
+    def _shape_now(self, slot: int) -> ReplicaShape:
+        """Return the shape with the nodes left out that are about to go away.
+
+        A replacement, which would be replaced again there, leaves out those that may go as well.
+        """
+        is_replacement = slot in self._slots and self._slots[slot].role is Role.REPLACEMENT
+        leaving = self._notices.leaving_nodes(advised=is_replacement)
         if not leaving:
             return self.shape
         selector = self.shape.selector
