@@ -7,10 +7,8 @@ tells its owner. The user's object knows of all that only what it asks for.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,13 +23,10 @@ from pool.host.ports import PortLeases
 from pool.host.runs import RunPlan, Runs
 from pool.host.staffing import Staffing
 from pool.host.workplace import Workplace, finish
-from pool.notices.source import NodeNoticeSource
-from pool.planning.notice import Notice
+from pool.notices.watch import NodeWatch
 
 if TYPE_CHECKING:
     from pool.host.ranks import LocalRanks, RankSpec
-
-_log = logging.getLogger("pool")
 
 
 class HostBody(Workplace):
@@ -49,7 +44,6 @@ class HostBody(Workplace):
         self.subject = host
         self._plan = plan
         self._place = place
-        self._told: dict[str, Notice] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports = PortLeases(plan.ports)
         self._leased: dict[str, list[int]] = {}
@@ -65,8 +59,11 @@ class HostBody(Workplace):
         self._allotments = Allotments(self._place.bundle, ids)
         self._runs = Runs(self._staffing, self._allotments)
         extra = await finish(self.subject.start())
-        for source in self._plan.notices:
-            self._spawn(self._ask_forever(source, context))
+        if self._plan.notices:
+            where = (context.node_id, context.address)
+            publish = self.bulletin.publish
+            watch = NodeWatch(self._plan.notices, *where, publish, context.node_name)
+            self._spawn(watch.run())
         return HostInfo(
             index=self._place.index,
             hosts=self._place.hosts,
@@ -183,25 +180,3 @@ class HostBody(Workplace):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    # -- notices --------------------------------------------------------------------------------
-
-    async def _ask_forever(self, source: NodeNoticeSource, context: Context) -> None:
-        trouble = ""
-        while True:
-            try:
-                notice = await source.check(context.node_id, context.address)
-            except Exception as error:
-                # `SourceUnavailable`, or a fault in the source itself: no verdict (INV-9), what was
-                # told stays told. Said once for each trouble.
-                if str(error) != trouble:
-                    trouble = str(error)
-                    _log.warning("source %s could not be asked: %s", source.name, trouble)
-            else:
-                trouble = ""
-                if notice is None:
-                    self._told.pop(source.name, None)
-                else:
-                    self._told[source.name] = replace(notice, node_id=context.node_id)
-                self.bulletin.publish(tuple(self._told.values()))
-            await asyncio.sleep(source.period_s)
