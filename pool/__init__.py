@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from pool.planning.lifecycle import State as State
     from pool.planning.notice import Notice as Notice
     from pool.planning.notice import NoticeKind as NoticeKind
+    from pool.planning.notice_policy import NoticePolicy as NoticePolicy
     from pool.planning.resources import Resources as Resources
     from pool.planning.restart import Cause as Cause
     from pool.planning.restart import RestartPolicy as RestartPolicy
@@ -118,6 +119,7 @@ __all__ = [
     "NotAdmitted",
     "Notice",
     "NoticeKind",
+    "NoticePolicy",
     "NoticeSnapshot",
     "Outcome",
     "Permanent",
@@ -214,6 +216,7 @@ _HOMES = {
     "pool.planning.health": ("HealthPolicy",),
     "pool.planning.lifecycle": ("State",),
     "pool.planning.notice": ("Notice", "NoticeKind"),
+    "pool.planning.notice_policy": ("NoticePolicy",),
     "pool.planning.resources": ("Resources",),
     "pool.planning.restart": ("Cause", "RestartPolicy"),
     "pool.planning.rolling": ("RollPolicy",),

@@ -114,7 +114,7 @@ class FakeService:
 
             do_PUT = do_POST = do_GET  # noqa: N815 - the names are the library's
 
-            def log_message(self, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base
                 pass
 
         self._server = _Server(("127.0.0.1", 0), Handler)
