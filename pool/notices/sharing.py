@@ -117,7 +117,11 @@ async def _lead(taken: socket.socket, ask: Ask, hear: Hear) -> None:
             for writer in list(writers):
                 _send(writer, b"\n")
 
-    server = await asyncio.start_unix_server(admit, sock=taken)
+    try:
+        server = await asyncio.start_unix_server(admit, sock=taken)
+    except BaseException:
+        taken.close()
+        raise
     beating = asyncio.create_task(beat())
     try:
         await ask(tell)

@@ -86,7 +86,7 @@ def end_by_environment(environ: Mapping[str, str]) -> float | None:
     """Return the end of the job as it was at its launch, in UNIX seconds; None without a limit.
 
     Raises:
-        SourceUnavailable: It is not there (Slurm before 22.05 does not set it), or no time.
+        SourceUnavailable: It is not there (older versions of Slurm do not set it), or no time.
     """
     text = environ.get("SLURM_JOB_END_TIME")
     if text is None:

@@ -108,7 +108,12 @@ class NodeWatch:
         if source.shared_as is None or not self._shared_as:
             await ask(hear)
         else:
-            await share(f"{self._shared_as} {source.shared_as}", ask, hear)
+            try:
+                await share(f"{self._shared_as} {source.shared_as}", ask, hear)
+            except Exception as error:
+                # Sharing spares the service; a notice is worth more than that.
+                _log.warning("source %s cannot be shared, and is asked alone: %r", source, error)
+                await ask(hear)
 
     async def _ask(self, source: NodeNoticeSource, tell: Hear, before: Told) -> None:
         """Ask a source, or those that it finds on the node, for ever.

@@ -15,6 +15,7 @@ import pytest
 
 from pool.errors import SourceUnavailable
 from pool.notices import AwsSpotInterruption, FileNotice, NodeNoticeSource, sharing
+from pool.notices import watch as watch_module
 from pool.notices.sharing import Hear, Told, share
 from pool.notices.watch import BACK_OFF_MAX_S, NodeWatch, pause_s
 from pool.planning.notice import Notice, NoticeKind
@@ -257,6 +258,25 @@ def test_ten_hosts_on_a_node_ask_a_service_as_often_as_one() -> None:
             asked = [question for question in aws.questions if question.method == "GET"]
             assert len(asked) <= 1 + (time.monotonic() - asked[0].at) / 0.2
             assert sum(question.method == "PUT" for question in aws.questions) == 1
+
+    anyio.run(main)
+
+
+def test_where_nothing_can_be_shared_each_asks_for_itself(
+    node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*args: object) -> None:
+        raise OSError("no such sockets here")
+
+    monkeypatch.setattr(watch_module, "share", broken)
+
+    async def main() -> None:
+        source, heard = Source("s", shared_as=node), list[Told]()
+        source.says = NOTICE
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(NodeWatch([source], "n1", "a", heard.append, "node").run)
+            await until(lambda: heard)
+            tasks.cancel_scope.cancel()
 
     anyio.run(main)
 
