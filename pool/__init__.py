@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from pool.planning.lifecycle import State as State
     from pool.planning.notice import Notice as Notice
     from pool.planning.notice import NoticeKind as NoticeKind
+    from pool.planning.notice_policy import NoticePolicy as NoticePolicy
     from pool.planning.placement import Placement as Placement
     from pool.planning.placement import Separate as Separate
     from pool.planning.placement import Shared as Shared
@@ -145,6 +146,7 @@ __all__ = [
     "NotAdmitted",
     "Notice",
     "NoticeKind",
+    "NoticePolicy",
     "NoticeSnapshot",
     "Outcome",
     "Permanent",
@@ -258,6 +260,7 @@ _HOMES = {
     "pool.planning.health": ("HealthPolicy",),
     "pool.planning.lifecycle": ("State",),
     "pool.planning.notice": ("Notice", "NoticeKind"),
+    "pool.planning.notice_policy": ("NoticePolicy",),
     "pool.planning.placement": ("Placement", "Separate", "Shared"),
     "pool.planning.resources": ("Resources",),
     "pool.planning.restart": ("Cause", "RestartPolicy"),

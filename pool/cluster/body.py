@@ -35,6 +35,8 @@ class Context:
         devices: Resource to the ids of the devices that the actor holds itself.
         environ: The environment of its process.
         log_root: The folder for logs of what it starts, on its node.
+        node_name: A name of the node that all processes on it have in common, for what only one of
+            them is to do; empty where nothing is shared.
     """
 
     cluster: Cluster
@@ -45,6 +47,7 @@ class Context:
     devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ, compare=False)
     log_root: Path = Path(tempfile.gettempdir())
+    node_name: str = ""
 
 
 class Body(Protocol):

@@ -296,6 +296,22 @@ class Cluster(ABC):
         """
 
     @abstractmethod
+    async def tell_draining(self, node_id: str, reason: str, deadline: float | None) -> bool:
+        """Tell the cluster that a node goes away. It places nothing more there; no way back.
+
+        Args:
+            node_id: The node.
+            reason: Why, in a sentence that operators will read.
+            deadline: When it goes, in UNIX seconds; None where nobody knows.
+
+        Returns:
+            Whether the cluster takes it over.
+
+        Raises:
+            SourceUnavailable: The cluster could not be told.
+        """
+
+    @abstractmethod
     async def reserve(
         self,
         plan: BundlePlan,

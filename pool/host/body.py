@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,8 +26,7 @@ from pool.host.ports import PortLeases
 from pool.host.runs import RunPlan, Runs
 from pool.host.staffing import Staffing
 from pool.host.workplace import Workplace, finish
-from pool.notices.source import NodeNoticeSource
-from pool.planning.notice import Notice
+from pool.notices.watch import NodeWatch
 
 if TYPE_CHECKING:
     from pool.host.processes import Processes
@@ -54,7 +52,6 @@ class HostBody(Workplace):
         self.subject = host
         self._plan = plan
         self._place = place
-        self._told: dict[str, Notice] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports = PortLeases(plan.ports)
         self._leased: dict[str, list[int]] = {}
@@ -76,8 +73,11 @@ class HostBody(Workplace):
             _log.info("devices cleared: %s", await self._plan.cleaner.clean())
         extra = await finish(self.subject.start())
         processes = await self.start_processes(self._plan.processes, {})
-        for source in self._plan.notices:
-            self._spawn(self._ask_forever(source, context))
+        if self._plan.notices:
+            where = (context.node_id, context.address)
+            publish = self.bulletin.publish
+            watch = NodeWatch(self._plan.notices, *where, publish, context.node_name)
+            self._spawn(watch.run())
         return HostInfo(
             index=self._place.index,
             hosts=self._place.hosts,
@@ -240,25 +240,3 @@ class HostBody(Workplace):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    # -- notices --------------------------------------------------------------------------------
-
-    async def _ask_forever(self, source: NodeNoticeSource, context: Context) -> None:
-        trouble = ""
-        while True:
-            try:
-                notice = await source.check(context.node_id, context.address)
-            except Exception as error:
-                # `SourceUnavailable`, or a fault in the source itself: no verdict (INV-9), what was
-                # told stays told. Said once for each trouble.
-                if str(error) != trouble:
-                    trouble = str(error)
-                    _log.warning("source %s could not be asked: %s", source.name, trouble)
-            else:
-                trouble = ""
-                if notice is None:
-                    self._told.pop(source.name, None)
-                else:
-                    self._told[source.name] = replace(notice, node_id=context.node_id)
-                self.bulletin.publish(tuple(self._told.values()))
-            await asyncio.sleep(source.period_s)

@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     MEMBER_CUT_OFF = "member_cut_off"
     RESTART_PLANNED = "restart_planned"
     SOURCE_UNAVAILABLE = "source_unavailable"
+    CLUSTER_TOLD = "cluster_told"
     LEFTOVER = "leftover"
 
 

@@ -59,10 +59,26 @@ class Member(Generic[InfoT]):
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Hold a notice of one node, and when to be gone by, on the pool's clock."""
+    """Hold a notice of one node, and what follows from it, on the pool's clock.
+
+    Args:
+        notice: What was said.
+        leave_by: When to be gone by; infinite where the node may well stay.
+        begins_at: When the answer to it begins; infinite for one that is not answered.
+        replace_first: Whether another is to take the member's place before it leaves.
+        is_due: Whether that time has come.
+    """
 
     notice: Notice
     leave_by: float
+    begins_at: float = -math.inf
+    replace_first: bool = True
+    is_due: bool = True
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the source named the time, or names none because the node may stay."""
+        return self.notice.deadline is not None or self.leave_by == math.inf
 
 
 @dataclass(eq=False, slots=True)
@@ -109,15 +125,19 @@ class Incarnation(Generic[InfoT]):
         """List what every source says of its nodes."""
         return [warned for told in self.notices.values() for warned in told]
 
+    def due(self) -> list[Warned]:
+        """List those that are answered now."""
+        return [warned for warned in self.warnings() if warned.is_due]
+
     @property
     def leave_by(self) -> float | None:
         """When the first of its nodes goes away, on the pool's clock; None when all stay."""
-        return min((warned.leave_by for warned in self.warnings()), default=None)
+        return min((warned.leave_by for warned in self.due()), default=None)
 
     @property
     def has_deadline(self) -> bool:
         """Whether one of its notices names a deadline."""
-        return any(warned.notice.deadline is not None for warned in self.warnings())
+        return any(warned.has_deadline for warned in self.due())
 
     def call_began(self) -> None:
         """Count a call that was sent to the member."""
@@ -201,6 +221,7 @@ class Slot(Generic[InfoT]):
             outdated=self.is_outdated,
             leave_by=member.leave_by if warned else None,
             has_deadline=member.has_deadline if warned else False,
+            replace_first=any(each.replace_first for each in member.due()) if warned else True,
             not_before=self.not_before,
             given_up=self.given_up,
             in_flight=member.in_flight,

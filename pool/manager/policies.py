@@ -10,6 +10,7 @@ from pool.cluster.lease import RESPITE_S
 from pool.errors import ConfigError
 from pool.planning.drain import DrainPolicy
 from pool.planning.health import HealthPolicy
+from pool.planning.notice_policy import NoticePolicy
 from pool.planning.restart import RestartPolicy
 
 POLLS_A_LEASE = 3
@@ -24,6 +25,7 @@ class Policies:
         health: How members are polled, and when one counts as failed.
         restart: How often, and how soon, a failed member is started again.
         drain: How long members may take to leave.
+        notices: What follows a notice.
         surge: How many members more than desired may live while replacements come first.
         spares: How many members are kept ready beyond the desired size, to take the place of one
             that is lost or has to leave.
@@ -38,13 +40,19 @@ class Policies:
     health: HealthPolicy = field(default_factory=HealthPolicy)
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     drain: DrainPolicy = field(default_factory=DrainPolicy)
+    notices: NoticePolicy = field(default_factory=NoticePolicy)
     surge: int = 1
     spares: int = 0
     start_timeout_s: float = 600.0
     lease_s: float = 60.0
 
     def __post_init__(self) -> None:
-        kinds = {"health": HealthPolicy, "restart": RestartPolicy, "drain": DrainPolicy}
+        kinds = {
+            "health": HealthPolicy,
+            "restart": RestartPolicy,
+            "drain": DrainPolicy,
+            "notices": NoticePolicy,
+        }
         for name, kind in kinds.items():
             value = getattr(self, name)
             if not isinstance(value, kind):

@@ -48,7 +48,7 @@ class Restarts:
     def record(self, member: Incarnation[InfoT], fault: Fault) -> Restart | GiveUp:
         """Write down why a member failed, and say what follows."""
         if member.leave_by is not None and fault.cause in _OVERRULED:
-            warned = [warned.notice for warned in member.warnings()]
+            warned = [warned.notice for warned in member.due()]
             fault = replace(fault, cause=cause_of(warned))
         member.fault = fault
         slot = member.identity.slot

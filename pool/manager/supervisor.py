@@ -104,7 +104,9 @@ class Supervisor(Hooks[InfoT]):
         self._changed = anyio.Event()
         self._listeners: dict[object, Callable[[], object]] = {}
         self._restarts = Restarts(policies.restart, name, self.emit)
-        self._notices = NoticeBoard(cluster, self.emit, self._wake)
+        self._notices = NoticeBoard(
+            cluster, self.emit, self._wake, policies.notices, policies.drain.timeout_s
+        )
         self._sources = tuple(sources)
 
     @property
@@ -118,7 +120,8 @@ class Supervisor(Hooks[InfoT]):
             functools.partial(self._notices.ask_forever, source, self._incarnations)
             for source in self._sources
         ]
-        return [self._reconcile_forever, *asking]
+        attending = functools.partial(self._notices.attend, self._incarnations)
+        return [self._reconcile_forever, attending, *asking]
 
     def _begin(self) -> None:
         """Do what comes before the first plan."""

@@ -21,15 +21,20 @@ class NodeNoticeSource(ABC):
 
     Attributes:
         name: Who it is, for events and `Notice.source`.
-        period_s: Seconds between two questions.
+        period_s: Seconds between two questions. After trouble it is asked less often.
+        shared_as: A name under which one process on a node asks for all that run there. Sources
+            of one name have to give one answer. None, the default, lets each process ask.
     """
 
     name: str
     period_s: float
+    shared_as: str | None = None
 
     @abstractmethod
     async def check(self, node_id: str, address: str) -> Notice | None:
         """Return the notice for this node, or None when there is none.
+
+        A notice that has not changed has to be returned equal to the last one.
 
         Args:
             node_id: The node it runs on.
@@ -37,7 +42,16 @@ class NodeNoticeSource(ABC):
 
         Raises:
             SourceUnavailable: It could not ask.
+
+        It may be cancelled at any `await`.
         """
+
+    async def resolve(self) -> Sequence[NodeNoticeSource]:
+        """Return who is really asked, on the node: itself, or those that it found there.
+
+        Called once, before the first question. Those it returns are not resolved again.
+        """
+        return (self,)
 
 
 class ClusterNoticeSource(ABC):

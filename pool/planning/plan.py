@@ -46,8 +46,9 @@ class SlotView:
             lease ends. It is on its way out then, and cannot be hurried.
         outdated: Whether its member was made from another revision than the pool's present one.
         leave_by: When its member's nodes go away, in seconds on the pool's clock; None when they
-            stay.
+            stay; infinite when they may well stay, and it goes only if another takes its place.
         has_deadline: Whether `leave_by` was named by the notice, and not only assumed.
+        replace_first: Whether another is to take its place before it leaves.
         not_before: The end of its restart back-off, in seconds on the pool's clock.
         given_up: Why its member is not started again; None when it may be.
         in_flight: Calls that the pool has sent to its member and that have not returned.
@@ -63,9 +64,15 @@ class SlotView:
     outdated: bool = False
     leave_by: float | None = None
     has_deadline: bool = True
+    replace_first: bool = True
     not_before: float = -math.inf
     given_up: str | None = None
     in_flight: int = 0
+
+    @property
+    def must_leave(self) -> bool:
+        """Whether its member's nodes go away for sure."""
+        return self.leave_by is not None and self.leave_by < math.inf
 
     @property
     def is_well(self) -> bool:

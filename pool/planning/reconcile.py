@@ -235,7 +235,8 @@ class _Draft:
         if slot.state is None or not slot.state.is_up or slot.fault is not None:
             return True
         rolls = self.goal.roll is not None and not self.goal.roll.paused
-        return slot.leave_by is not None or (slot.outdated and rolls)
+        leaves = slot.leave_by is not None and slot.replace_first
+        return leaves or (slot.outdated and rolls)
 
     def _rank_and_grow(self) -> None:
         misplaced = []
@@ -343,10 +344,10 @@ class _Draft:
 
     def _await(self, slot: SlotView) -> None:
         assert slot.state is not None
-        if slot.state is State.DRAINING and slot.leave_by is None and not slot.outdated:
+        if slot.state is State.DRAINING and not slot.must_leave and not slot.outdated:
             reason = "what it was to leave for was withdrawn"
             self.actions.append(Action(verb=Verb.RESTORE, slot=slot.index, reason=reason))
-        elif slot.state.is_coming and slot.leave_by is not None:
+        elif slot.state.is_coming and slot.must_leave:
             self._stop(slot, "a node it was to run on is leaving")
         elif slot.state.is_coming and slot.outdated:
             self._stop(slot, "it is outdated before it was ready")
@@ -358,17 +359,24 @@ class _Draft:
         replacements = self._under_way(slot for slot in leaving)
         for slot in sorted(leaving, key=lambda slot: (slot.leave_by, slot.index)):
             assert slot.leave_by is not None
+            if self.role(slot.index) is Role.SPARE and not slot.must_leave:
+                self.waiting[slot.index] = "its node may leave; as a spare it stays"
+                continue
             if self.role(slot.index) is Role.SPARE:
                 self._drain(slot, "its node is leaving", slot.leave_by)
                 continue
             latest = slot.leave_by - self.goal.ladder_s
             replacement = self.replacement_of.get(slot.index)
-            if latest <= self.now or not (slot.has_deadline or self.goal.surge):
+            is_replaced = slot.replace_first and self.goal.surge > 0
+            if latest <= self.now or not (slot.has_deadline or is_replaced):
                 if replacement is not None:
                     self._hand_over(slot.index, replacement, "its node leaves before that is ready")
                 self._drain(slot, "its node is leaving", slot.leave_by)
                 continue
             self.wake_at = min(self.wake_at, latest)
+            if not slot.replace_first:
+                self.waiting[slot.index] = "its node is leaving; works on until it has to go"
+                continue
             self.waiting[slot.index] = "its node is leaving; waits for its replacement"
             if replacement is None and replacements < self.goal.surge:
                 replacements += 1

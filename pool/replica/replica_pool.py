@@ -36,8 +36,10 @@ from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSou
 from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
 from pool.planning.lifecycle import State
+from pool.planning.notice_policy import NoticePolicy
 from pool.planning.packing import Fits, Request, pack
 from pool.planning.placement import Placement, Separate
+from pool.planning.plan import Role
 from pool.planning.restart import RestartPolicy
 from pool.planning.rolling import RollPolicy
 from pool.planning.shape import ReplicaShape
@@ -86,6 +88,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             while the rest of its replica waits. By default the whole replica is replaced.
             Levels multiply: see `pool.planning.restart.worst_case_restarts`.
         drain: How long a replica may take to leave.
+        notice_policy: What follows a notice, by its kind.
         surge: How many replicas more than desired may live while replacements come first; 0 saves
             the devices, and a replica that gets a notice leaves before its successor starts.
         spares: How many replicas are kept ready beyond the desired size. One that is lost, or has
@@ -127,6 +130,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         restart: RestartPolicy | None = None,
         host_restart: RestartPolicy | None = None,
         drain: DrainPolicy | None = None,
+        notice_policy: NoticePolicy | None = None,
         surge: int = 1,
         spares: int = 0,
         start_timeout_s: float = 600.0,
@@ -152,6 +156,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             health=HealthPolicy() if health is None else health,
             restart=RestartPolicy() if restart is None else restart,
             drain=DrainPolicy() if drain is None else drain,
+            notices=NoticePolicy() if notice_policy is None else notice_policy,
             surge=surge,
             spares=spares,
             start_timeout_s=start_timeout_s,
@@ -214,6 +219,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             restart=policies.restart,
             host_restart=None if present.workers.is_gang else present.hosts.policies.restart,
             drain=policies.drain,
+            notice_policy=policies.notices,
             surge=policies.surge,
             spares=policies.spares,
             start_timeout_s=policies.start_timeout_s,
@@ -490,7 +496,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
 
     async def reserve(self, identity: Identity) -> Reservation:
-        seat = await self._seats.take(identity.slot, self._shape_now(), self._unplaced())
+        shape = self._shape_now(identity.slot)
+        seat = await self._seats.take(identity.slot, shape, self._unplaced())
         try:
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
@@ -517,15 +524,19 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
 
     async def explain_wait(self, identity: Identity) -> str:
         try:
-            plan, topology = await self._seats.look(self._shape_now())
+            plan, topology = await self._seats.look(self._shape_now(identity.slot))
         except InfeasibleError as error:
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
         return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
 
-    def _shape_now(self) -> ReplicaShape:
-        """Return the shape with the nodes left out that are about to go away."""
-        leaving = self._notices.leaving_nodes()
+    def _shape_now(self, slot: int) -> ReplicaShape:
+        """Return the shape with the nodes left out that are about to go away.
+
+        A replacement, which would be replaced again there, leaves out those that may go as well.
+        """
+        is_replacement = slot in self._slots and self._slots[slot].role is Role.REPLACEMENT
+        leaving = self._notices.leaving_nodes(advised=is_replacement)
         if not leaving:
             return self.shape
         selector = self.shape.selector

@@ -114,6 +114,16 @@ class SimulatedCluster(Controls, Cluster):
             node_id: place.drain_deadline for node_id, place in places.items() if place.draining
         }
 
+    async def tell_draining(self, node_id: str, reason: str, deadline: float | None) -> bool:
+        await self._message()
+        place = self._world.room.places.get(node_id)
+        if self._is_cut_off or place is None or place.draining:
+            return False
+        left_s = None if deadline is None else max(0.0, deadline - self.unix_time())
+        self._world.say(f"the cluster is told: {reason}")
+        self._world.drain_node(place, left_s)
+        return True
+
     async def reserve(
         self,
         plan: BundlePlan,

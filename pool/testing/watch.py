@@ -234,12 +234,16 @@ class Watch:
         world.lapsed.clear()
 
     def _hear_notice(self, event: Event, member: tuple[int | None, int | None]) -> None:
-        left_s = event.facts.get("left_s")
-        if left_s is None:
-            # Withdrawn. Whoever began to leave meanwhile may go on leaving.
+        if str(event.facts["notice"]).startswith("withdrawn"):
+            # Whoever began to leave meanwhile may go on leaving.
             self._due.pop(member, None)
             return
+        if event.facts.get("answer") == "none":
+            return
         self._excused.add(member)
+        left_s = event.facts.get("left_s")
+        if left_s is None:
+            return  # Its node may well stay.
         ladder_s = self._pool.policies.drain.timeout_s
         due = anyio.current_time() + max(0.0, left_s - ladder_s)
         self._due[member] = min(due, self._due.get(member, due))

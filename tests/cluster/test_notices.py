@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 import pool
 from pool import EventKind, Notice, NoticeKind, State
 from pool.cluster.ray import private
+from pool.testing.notices import FakeAws, FakeAzure, FakeGce, FakeService
 from tests import hosts
+from tests.notices.asking import OnlyOn
 from tests.tree import BRIEF, QUICK, Story, every_gpu_taken, hosts_of, ids_of, until
 from tests.world import World
 
@@ -327,3 +329,123 @@ def test_a_replacement_is_not_put_on_the_node_that_is_leaving(world: World) -> N
             assert set(replicas[0].nodes).isdisjoint(warned.nodes)
 
     anyio.run(main)
+
+
+def preempt_on(fake: FakeService) -> float:
+    """Announce the node's end as its cloud does, and return when it is, in UNIX seconds."""
+    match fake:
+        case FakeGce():
+            fake.preempt()
+            return time.time() + 30
+        case FakeAws():
+            fake.interrupt(in_s=120)
+            return time.time() + 120
+        case FakeAzure():
+            fake.announce("Preempt", in_s=30)
+            return time.time() + 30
+        case _:
+            raise AssertionError(fake)
+
+
+@pytest.mark.parametrize("cloud", [FakeGce, FakeAws, FakeAzure])
+def test_a_clouds_notice_is_answered_within_the_time_that_the_cloud_leaves(
+    world: World, tmp_path: Path, cloud: type[FakeService], record_property: Any
+) -> None:
+    """Rows P2 to P4, P10: heard, replaced, drained; with the platforms' own periods."""
+    marked = tmp_path / "node"
+
+    async def main() -> None:
+        with cloud() as fake:
+            asks: dict[type[FakeService], Callable[[str], pool.notices.NodeNoticeSource]] = {
+                FakeGce: pool.notices.GcePreemption,
+                FakeAws: pool.notices.AwsSpotInterruption,
+                FakeAzure: pool.notices.AzureScheduledEvents,
+            }
+            source = OnlyOn(marked, asks[cloud](fake.url))
+            async with pool.ReplicaPool(
+                "warned", shape=WHOLE_NODE, notices=[source], restart=QUICK, drain=BRIEF
+            ) as replicas:
+                await replicas.scale(1, timeout_s=60)
+                warned = replicas[0]
+                story = Story(replicas)
+                marked.write_text(warned.nodes[0])
+                # As it is when nothing has been announced for long.
+                while not fake.questions:  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.05)
+                await anyio.sleep(1)
+                announced = time.monotonic()
+                ends = preempt_on(fake)
+                heard = await story.until(EventKind.MEMBER_NOTICE) - announced
+                await until_left(replicas, warned.id)
+                drained, left = time.monotonic() - announced, ends - time.time()
+                assert left > 0
+                assert set(replicas[0].nodes).isdisjoint(warned.nodes)
+                [report] = replicas.reports
+                assert (report.rung, report.troubles) == ("hook", ())
+                assert not story.of(EventKind.MEMBER_FAULT)
+                for name, value in (("heard", heard), ("drained", drained), ("left", left)):
+                    record_property(name, round(value, 2))
+                print(f"{cloud.__name__}: {heard=:.2f} {drained=:.2f} {left=:.1f}")
+
+    anyio.run(main)
+
+
+def test_two_pools_on_a_node_ask_its_service_once(world: World) -> None:
+    """Row P8: their hosts are different processes."""
+
+    async def main() -> None:
+        with FakeAws() as aws:
+            source = pool.notices.AwsSpotInterruption(aws.url, period_s=0.5)
+
+            def half(name: str, nodes: frozenset[str] | None) -> pool.ReplicaPool:
+                selector = pool.NodeSelector(node_ids=nodes)
+                shape = pool.ReplicaShape(devices=2, selector=selector)
+                return pool.ReplicaPool(name, shape=shape, notices=[source], restart=QUICK)
+
+            async with half("one", None) as one:
+                await one.scale(1, timeout_s=60)
+                home = one[0].nodes[0]
+                async with half("two", frozenset([home])) as two:
+                    await two.scale(1, timeout_s=60)
+                    assert two[0].nodes == (home,)
+                    assert hosts_of(one[0])[0].pid != hosts_of(two[0])[0].pid
+                    await anyio.sleep(2)
+                    tokens = [q for q in aws.questions if q.method == "PUT"]
+                    assert len(tokens) == 1
+                    stories = [Story(one), Story(two)]
+                    aws.interrupt(in_s=600)
+                    for story in stories:
+                        await story.until(EventKind.MEMBER_NOTICE)
+
+    anyio.run(main)
+
+
+def test_whoever_learns_first_tells_ray_which_then_places_nothing_there(world: World) -> None:
+    """Row P9. The node is ours alone, and added here, for Ray ends it once it is empty."""
+    cluster = world.cluster.cluster
+    with every_gpu_taken():
+        node = cluster.add_node(num_cpus=8, num_gpus=4)
+        try:
+
+            async def main() -> None:
+                told = Told()
+                policy = pool.NoticePolicy(tell_cluster=[NoticeKind.PREEMPT])
+                async with open_pool(told, notice_policy=policy) as replicas:
+                    await replicas.scale(1, timeout_s=60)
+                    warned = replicas[0]
+                    assert warned.nodes == (node.node_id,)
+                    story = Story(replicas)
+                    deadline = time.time() + 60
+                    told.warn(warned, in_s=60)
+                    await story.until(EventKind.CLUSTER_TOLD)
+                    [event] = story.of(EventKind.CLUSTER_TOLD)
+                    assert (event.facts["node"], event.facts["accepted"]) == (node.node_id, True)
+                    at_ms = private.draining_nodes()[node.node_id]
+                    assert at_ms / 1000 == pytest.approx(deadline, abs=5)
+                    await story.until(EventKind.MEMBER_NOTICE, n=2)
+                    assert "from ray" in story.of(EventKind.MEMBER_NOTICE)[1].facts["notice"]
+                    await replicas.drain(timeout_s=30)
+
+            anyio.run(main)
+        finally:
+            cluster.remove_node(node)

@@ -11,8 +11,9 @@ import pytest
 import pool
 from pool.manager.events import Event, EventKind, EventLog
 from pool.manager.member import Incarnation
-from pool.manager.notice_board import PATIENCE_S, NoticeBoard
+from pool.manager.notice_board import NoticeBoard
 from pool.planning.notice import Notice, NoticeKind
+from pool.planning.notice_policy import NoticePolicy
 from pool.testing import run
 from tests.manager.members import member
 
@@ -97,7 +98,7 @@ def test_a_notice_without_a_deadline_gets_some_patience_and_a_past_one_none() ->
             tasks.start_soon(board.ask)
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
-        assert one.leave_by == PATIENCE_S
+        assert one.leave_by == NoticePolicy().patience_s
         assert not one.has_deadline
         assert other.leave_by == 0
         assert other.has_deadline

@@ -34,6 +34,7 @@ def slots(draw: st.DrawFn, index: int, role: Role) -> SlotView:
         lingers=state is State.STOPPING and draw(st.booleans()),
         outdated=has_member and draw(st.sampled_from([False, False, True])),
         leave_by=draw(deadlines) if has_member and draw(st.booleans()) else None,
+        replace_first=draw(st.sampled_from([True, True, False])),
         not_before=NOW + draw(st.sampled_from([-1.0, 0.0, 3.0])),
         given_up=draw(st.sampled_from([None, None, None, "no use"])),
         in_flight=draw(st.integers(0, 3)),

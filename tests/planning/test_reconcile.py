@@ -118,7 +118,12 @@ def test_a_rank_is_with_a_spare_that_is_ready_rather_than_with_somebody_who_is_n
         slot
         for slot in after
         if slot.role is Role.HOLDER
-        and (slot.state is None or not slot.state.is_up or slot.fault or slot.leave_by)
+        and (
+            slot.state is None
+            or not slot.state.is_up
+            or slot.fault
+            or (slot.leave_by and slot.replace_first)
+        )
     ]
     well = {slot.index for slot in slots if slot.is_well}
     idle = [slot for slot in after if slot.role is Role.SPARE and slot.index in well]
@@ -288,6 +293,47 @@ def test_without_surge_and_without_a_deadline_there_is_nothing_to_wait_for() -> 
     slots = ready(1, leave_by=NOW + 100, has_deadline=False)
     assert verbs(reconcile(slots, Goal(desired=1, surge=0), NOW)) == [(Verb.DRAIN, 0)]
     assert verbs(reconcile(slots, Goal(desired=1, surge=1), NOW))[0] == (Verb.OPEN, 1)
+
+
+def test_a_member_that_is_to_drain_without_a_replacement_works_on_until_it_has_to() -> None:
+    """Row P10: the policy's answer, whatever room there is."""
+    goal = Goal(desired=1, surge=1, spares=1, ladder_s=30)
+    slots = [
+        *ready(1, leave_by=NOW + 100, replace_first=False),
+        SlotView(index=1, role=Role.SPARE, state=State.READY),
+    ]
+    plan = reconcile(slots, goal, NOW)
+    assert plan.actions == ()
+    assert plan.wake_at == NOW + 70
+    assert (Verb.DRAIN, 0) in verbs(reconcile(slots, goal, NOW + 70))
+    at_once = ready(1, leave_by=NOW + 100, replace_first=False, has_deadline=False)
+    assert verbs(reconcile(at_once, Goal(desired=1, surge=1), NOW)) == [(Verb.DRAIN, 0)]
+
+
+def test_a_member_whose_node_may_stay_goes_only_if_another_takes_its_place() -> None:
+    """Row P10: an advisory notice."""
+    alone = ready(1, leave_by=math.inf)
+    assert reconcile(alone, Goal(desired=1, surge=0), NOW + 1e9).actions == ()
+    goal = Goal(desired=1, surge=1)
+    plan = reconcile(alone, goal, NOW)
+    assert verbs(plan) == [(Verb.OPEN, 1), (Verb.START, 1)]
+    both = apply(alone, plan)
+    assert reconcile(both, goal, NOW + 1e9).actions == (), "it waits, for as long as it takes"
+    both = [both[0], replace(both[1], state=State.READY)]
+    assert verbs(reconcile(both, goal, NOW)) == [(Verb.RETIRE, 0), (Verb.RANK, 1), (Verb.DRAIN, 0)]
+
+
+def test_a_member_that_starts_on_a_node_that_may_stay_goes_on_and_a_spare_there_stays() -> None:
+    goal = Goal(desired=1, surge=0)
+    coming = ready(1, state=State.STARTING, leave_by=math.inf)
+    assert reconcile(coming, goal, NOW).actions == ()
+    slots = [*ready(1), SlotView(index=1, role=Role.SPARE, state=State.READY, leave_by=math.inf)]
+    assert reconcile(slots, replace(goal, spares=1), NOW).actions == ()
+
+
+def test_a_member_that_drains_stays_when_only_advice_is_left() -> None:
+    slots = ready(1, state=State.DRAINING, leave_by=math.inf)
+    assert verbs(reconcile(slots, Goal(desired=1, surge=0), NOW)) == [(Verb.RESTORE, 0)]
 
 
 def test_a_lost_member_hands_over_to_the_replacement_that_is_already_coming() -> None:

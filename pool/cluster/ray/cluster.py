@@ -95,6 +95,15 @@ class RayCluster(Cluster):
             raise SourceUnavailable(f"Ray did not say which nodes drain: {error!r}") from error
         return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
 
+    async def tell_draining(self, node_id: str, reason: str, deadline: float | None) -> bool:
+        def tell() -> bool:
+            return private.drain_node(node_id, reason, deadline)
+
+        try:
+            return await anyio.to_thread.run_sync(tell, abandon_on_cancel=True)
+        except Exception as error:
+            raise SourceUnavailable(f"Ray was not told that {node_id} drains: {error!r}") from error
+
     async def reserve(
         self,
         plan: BundlePlan,

@@ -66,6 +66,7 @@ class Shell:
             devices={
                 name: tuple(ids) for name, ids in runtime.get_accelerator_ids().items() if ids
             },
+            node_name=runtime.get_node_id(),
             log_root=Path(runtime.get_temp_dir(), runtime.get_session_name(), "logs", "pool"),
         )
         return await self._body.start(context)
