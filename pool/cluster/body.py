@@ -35,6 +35,7 @@ class Context:
         devices: Resource to the ids of the devices that the actor holds itself.
         environ: The environment of its process.
         log_root: The folder for logs of what it starts, on its node.
+        has_process: Whether the actor is a process of its own; in a simulation it is none.
     """
 
     cluster: Cluster
@@ -45,6 +46,7 @@ class Context:
     devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ, compare=False)
     log_root: Path = Path(tempfile.gettempdir())
+    has_process: bool = True
 
 
 class Body(Protocol):
