@@ -5,6 +5,7 @@ The trees ignore SIGTERM; some of each are in sessions of their own, and some ha
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -29,7 +30,16 @@ from pool.process.pids import ProcessId
 from tests.chaos import planted
 from tests.chaos.planted import GRACE_S, GROWN_S, PLANTED, SERVED, TRAINED, TREE
 from tests.process.support import alive, parts
-from tests.tree import BRIEF, Story, every_gpu_taken, hosts_of, kill, until_again
+from tests.tree import (
+    BRIEF,
+    Story,
+    eventually,
+    every_gpu_taken,
+    hosts_of,
+    is_gone,
+    kill,
+    until_again,
+)
 from tests.world import World
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -125,7 +135,7 @@ async def leave_the_block(scene: Scene) -> None:
     pass
 
 
-REPLACED = {
+REPLACED: dict[Strike, str] = {
     kill_the_host_actor: "host 0",
     kill_the_host_process: "host 0",
     kill_who_holds_the_devices: "held the devices of process 'tree'",
@@ -249,9 +259,10 @@ def test_nothing_that_a_run_started_survives_it(
 
         async with planted.make(SERVED) as replicas:
             await replicas.scale(1, timeout_s=GROWN_S)
+            family: Family = {}
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(work)
-                family = await grown(tmp_path / "run", PLANTED)
+                family |= await grown(tmp_path / "run", PLANTED)
                 if strike is cancel_the_call:
                     tasks.cancel_scope.cancel()
                 await strike((replicas, family))
@@ -263,19 +274,20 @@ def test_nothing_that_a_run_started_survives_it(
     anyio.run(main)
 
 
+def plant_and_wait(folder: Path) -> None:
+    planted.plant(folder)
+    parts(folder, PLANTED, GROWN_S)
+
+
 def test_what_a_run_leaves_behind_when_it_returns_is_removed(world: World, tmp_path: Path) -> None:
     async def main() -> None:
         async with planted.make(SERVED) as replicas:
             await replicas.scale(1, timeout_s=GROWN_S)
             [[host]] = replicas.hosts()
-            await host.run(planted.plant, tmp_path / "run")
-            # It may have been ended while it grew.
-            await anyio.sleep(3)
-            there = tuple(name for name in PLANTED if (tmp_path / "run" / name).exists())
-            assert "worker" in there
-            for name in there:
+            await host.run(plant_and_wait, tmp_path / "run")
+            for name in PLANTED:
                 pid = int((tmp_path / "run" / name).read_text())
-                assert pids.of(pid) is None, name
+                await eventually(functools.partial(is_gone, pid), SOON_S)
 
     anyio.run(main)
 
@@ -319,6 +331,7 @@ def test_nothing_survives_the_last_owner_of_a_pool(world: World, tmp_path: Path,
         os.kill(pid, 9)
 
     async def main() -> None:
+        killed_at = time.monotonic()
         family: Family = {}
         for name, names in (("process", TREE), ("run", PLANTED), ("rank", PLANTED)):
             family |= {
@@ -333,6 +346,7 @@ def test_nothing_survives_the_last_owner_of_a_pool(world: World, tmp_path: Path,
         while left := [part for part, its in family.items() if pids.of(its.pid) is not None]:
             assert time.monotonic() < ends_at, f"alive after {limit_s} s: {left}"
             await anyio.sleep(0.05)
+        print(f"gone after {time.monotonic() - killed_at:.1f} s")
         assert is_free(port)
 
     anyio.run(main)
