@@ -14,6 +14,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 import pool
 from pool.cluster.ray import private
+from pool.process import pids
 
 ON_ONE_NODE = pool.ReplicaShape(devices=2)
 ON_TWO_NODES = pool.ReplicaShape(devices=8)
@@ -44,6 +45,11 @@ def kill(pid: int) -> float:
     """Send SIGKILL to a process, and return when, on the monotonic clock."""
     os.kill(pid, signal.SIGKILL)
     return time.monotonic()
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether nobody has this pid; a zombie counts as nobody."""
+    return pids.of(pid) is None
 
 
 class Story:

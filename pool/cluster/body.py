@@ -37,6 +37,7 @@ class Context:
         log_root: The folder for logs of what it starts, on its node.
         node_name: A name of the node that all processes on it have in common, for what only one of
             them is to do; empty where nothing is shared.
+        has_process: Whether the actor is a process of its own; in a simulation it is none.
     """
 
     cluster: Cluster
@@ -48,6 +49,7 @@ class Context:
     environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ, compare=False)
     log_root: Path = Path(tempfile.gettempdir())
     node_name: str = ""
+    has_process: bool = True
 
 
 class Body(Protocol):

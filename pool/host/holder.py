@@ -11,6 +11,8 @@ from pool.host.worker_body import WorkerBody
 class HolderBody(WorkerBody):
     """Hold a part of the bundle, and say which devices are in it."""
 
+    runs_code = False
+
     async def start(self, context: Context) -> Mapping[str, tuple[str, ...]]:
         """Wait until the devices are free, and return their ids by resource."""
         await self.settle(context)

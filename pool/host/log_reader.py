@@ -16,3 +16,9 @@ class LogReader:
     async def tail(self, path: str, lines: int) -> str:
         """Return the last lines of a log."""
         return await anyio.to_thread.run_sync(lambda: logs.tail(path, lines=lines))
+
+    async def read(
+        self, path: str, cursor: logs.Cursor | None, max_bytes: int
+    ) -> tuple[str, logs.Cursor]:
+        """Return the next lines of a log."""
+        return await anyio.to_thread.run_sync(lambda: logs.read(path, cursor, max_bytes=max_bytes))

@@ -17,7 +17,7 @@ import anyio.to_thread
 from pool.cluster.interface import Fault
 from pool.errors import ConfigError
 from pool.host.allotments import Allotments
-from pool.host.crew import Crew
+from pool.host.crew import Crew, Hand
 from pool.host.device_memory import wait_free
 from pool.host.holder import HolderBody
 from pool.host.ports import PortLeases
@@ -123,7 +123,7 @@ class Processes:
         try:
             async with AsyncExitStack() as stack:
                 ports = await self._lease(spec.ports, stack)
-                devices, cpus = await stack.enter_async_context(self._devices(spec))
+                devices, cpus, holder = await stack.enter_async_context(self._devices(spec))
                 process = ManagedProcess(
                     spec,
                     environment={
@@ -140,6 +140,8 @@ class Processes:
                 )
                 self._processes[spec.name] = process
                 stack.push_async_callback(process.stop)
+                if holder is not None:
+                    self._crew.spawn(self._end_with(holder, process))
                 await process.start()
                 started.set_result(process.status())
                 await process.wait()
@@ -162,34 +164,48 @@ class Processes:
     @asynccontextmanager
     async def _devices(
         self, spec: Process
-    ) -> AsyncIterator[tuple[Mapping[str, tuple[str, ...]], float]]:
-        """Hold the devices of a process, and yield their ids, with the CPUs that go with them."""
+    ) -> AsyncIterator[tuple[Mapping[str, tuple[str, ...]], float, Hand | None]]:
+        """Hold the devices of a process; yield their ids, the CPUs that go with them, the holder.
+
+        The holder is the actor without which they are not held; None if there is none but us.
+        """
         staffing = self._staffing
         bundle, device = staffing.place.bundle, staffing.plan.device
         share = portion(bundle, device, spec.devices)
         wanted = Resources.from_units({device: share.units(device)})
         cpus = share.get(CPU, 0)
         if not wanted:
-            yield {}, cpus
+            yield {}, cpus, None
             return
         allotment = await self._allotments.take(wanted, f"process {spec.name!r}")
         try:
             if staffing.plan.holds_devices:
                 ids: Mapping[str, tuple[str, ...]] = allotment.ids
                 await wait_free(ids.get(GPU, ()), staffing.memory_limit_s)
-                yield ids, cpus
+                yield ids, cpus, None
                 return
             identity = staffing.identity("holder", self._crew.next_number())
             hand = await self._crew.hire(
                 staffing.worker(HolderBody, identity, allotment, variables={}, label="Holder")
             )
             try:
-                yield await self._context.cluster.call(hand.actor, "start"), cpus
+                yield await self._context.cluster.call(hand.actor, "start"), cpus, hand
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._crew.dismiss(hand)
         finally:
             self._allotments.give(allotment)
+
+    async def _end_with(self, holder: Hand, process: ManagedProcess) -> None:
+        """Stop a process whose devices are not held any more, and give the host up (INV-12).
+
+        The next to whom Ray gives them may be here already; and a holder dies with its group.
+        """
+        fault = await holder.gone()
+        if not process.status().state.is_terminal:
+            why = f"the actor that held the devices of process {process.spec.name!r} died"
+            self._on_failed(Fault(fault.cause, f"{why}: {fault.detail}"))
+            await process.stop()
 
     def _log(self, name: str) -> Path:
         """Return a log's path: that of the slot, so that generations follow each other in it."""

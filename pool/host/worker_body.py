@@ -32,12 +32,17 @@ class Portion:
 
 
 class WorkerBody(Workplace):
-    """Be a worker's process.
+    """Be a worker's process. Whatever is started in it ends with it.
 
     Args:
         portion: What it has.
         variables: Further environment variables.
+
+    Attributes:
+        runs_code: Whether it runs code of the user's, which may start processes.
     """
+
+    runs_code = True
 
     def __init__(self, portion: Portion, variables: Mapping[str, str]) -> None:
         super().__init__()
@@ -50,8 +55,13 @@ class WorkerBody(Workplace):
 
         Raises:
             DeviceHeld: Somebody else still holds memory of a device.
+            LaunchFailed: Nobody could be made to watch over what it starts.
         """
         self._context = context
+        if self.runs_code and context.has_process:
+            from pool.process.guard import guard  # What it stands on costs who only holds devices.
+
+            await guard(context.identity.member)
         ids = self._portion.ids
         self.devices = context.devices if ids is None else ids
         # Also where Ray sets them: a worker without devices is to see none, not all.

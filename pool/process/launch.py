@@ -396,7 +396,7 @@ class Running:
         self._line, theirs = socket.socketpair()
         start = functools.partial(_start_warden, self._spec, order, self._line, theirs)
         try:
-            self._starter = _aside(self._loop, start)
+            self._starter = aside(self._loop, start)
         except RuntimeError as error:  # there can be no more threads
             theirs.close()
             raise LaunchFailed(
@@ -409,7 +409,7 @@ class Running:
         if self._failed_step is not None:
             await self._is_silent.wait()
             explain = functools.partial(_explain, self._spec, *self._failed_step)
-            self._failure = await _aside(self._loop, explain)
+            self._failure = await aside(self._loop, explain)
         if self._failure is not None:
             raise self._failure
 
@@ -506,7 +506,7 @@ class Running:
             self._is_gone.set()
         else:
             mop_up = functools.partial(marker.remove, self.marker, self._process)
-            _aside(self._loop, mop_up).add_done_callback(self._mopped_up)
+            aside(self._loop, mop_up).add_done_callback(self._mopped_up)
 
     def _mopped_up(self, removal: asyncio.Future[int]) -> None:
         self._killed = 0 if removal.cancelled() else removal.result()
@@ -563,9 +563,6 @@ def _start_warden(
     spec: Launch, order: bytes, ours: socket.socket, theirs: socket.socket
 ) -> LaunchFailed | None:
     """Start a warden and hand the order over. Blocks; in a thread of its own."""
-    # The warden inherits what this thread blocks, so no signal to a group hits it as it starts.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    argv = [sys.executable or "python3", "-I", "-S", "-E", _script()]
     try:
         spec.log.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -573,9 +570,31 @@ def _start_warden(
         # "File exists" is said where a file is in the place of the folder.
         return _explain(spec, "log", errno.ENOTDIR if error.errno == errno.EEXIST else error.errno)
     try:
+        spawn(spec.identity, order, ours, theirs)
+    except OSError as error:
+        return LaunchFailed(spec.argv[0], error.strerror or str(error), error.errno)
+    return None
+
+
+def spawn(identity: str, order: bytes, ours: socket.socket, theirs: socket.socket) -> None:
+    """Start a warden, or a guard, and hand the order over. Blocks; in a thread of its own.
+
+    Args:
+        identity: What it is called in `ps`.
+        order: See `pool.process.warden.Order`.
+        ours: This end of its line.
+        theirs: The other end, which is closed here.
+
+    Raises:
+        OSError: It could not be started.
+    """
+    # The warden inherits what this thread blocks, so no signal to a group hits it as it starts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    argv = [sys.executable or "python3", "-I", "-S", "-E", _script()]
+    try:
         with theirs:
             process = subprocess.Popen(
-                [*argv, str(theirs.fileno()), spec.identity],
+                [*argv, str(theirs.fileno()), identity],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -584,18 +603,14 @@ def _start_warden(
                 start_new_session=True,
             )
     except OSError as error:
-        detail = f"its warden cannot be started: {error}"
-        return LaunchFailed(spec.argv[0], detail, error.errno)
+        raise OSError(error.errno, f"its warden cannot be started: {error}") from error
     with process:
         with contextlib.suppress(OSError):  # what it says on stderr tells why
             ours.sendall(order, socket.MSG_NOSIGNAL)
         # The first process ends as soon as it has forked, and the second closes the pipe then.
         said = process.communicate()[1].decode(errors="replace").strip()
     if process.returncode != 0:
-        return LaunchFailed(
-            spec.argv[0], f"its warden, {' '.join(argv)}, ended ({process.returncode}): {said}"
-        )
-    return None
+        raise OSError(f"its warden, {' '.join(argv)}, ended ({process.returncode}): {said}")
 
 
 @functools.cache
@@ -680,7 +695,7 @@ def _why_not_run(spec: Launch, program: str, folder: str, reason: str) -> str:
     return f"{path} cannot be run: {reason}; is it a program, and made for this kind of machine?"
 
 
-def _aside(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> asyncio.Future[T]:
+def aside(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> asyncio.Future[T]:
     """Run something that blocks in a thread that ends with it."""
     future: asyncio.Future[T] = loop.create_future()
 

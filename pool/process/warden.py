@@ -6,6 +6,10 @@ then lives on. So each process has a warden, which is a child of nobody that Ray
 every orphan of the tree (``PR_SET_CHILD_SUBREAPER``), and holds one end of a socket pair. End of
 file there, or the end of the owner's process, means that the owner is gone.
 
+Whoever starts processes by itself, the user's code in a rank actor or a run, has a *guard* instead:
+the same script, for a process that is there already. It does nothing until that one has ended,
+however it did, and then ends what is left of what it had started (see `Guard`).
+
 It is a script of the standard library, run as ``python -I -S -E warden.py <descriptor> <identity>``
 and kept small: what it imports is paid for by each process in memory and in time to start. It
 must not import `pool`; `pool.process.pids` imports from here.
@@ -60,6 +64,8 @@ FIRST_PAUSE_MS = 1
 LAST_PAUSE_MS = 100
 """Between two rounds of killing, unless somebody new was seen or a child has ended."""
 LONGEST_WAIT_MS = 3_600_000
+QUIET_LOOKS = 2
+"""So often in a row must a guard find nobody: one look can miss who is forked behind its back."""
 
 
 # --- what is known of processes -------------------------------------------------------------------
@@ -288,7 +294,8 @@ class Order:
 
     Fields, each ended by a NUL: the marker without its last part, the owner's pid and time of
     creation, grace_s, the log's path, max_bytes, backups, the working directory, how many arguments
-    there are, those, and the environment.
+    there are, those, and the environment. An order without arguments is a guard's; of the rest it
+    has the environment's variable LINE, what /proc calls the owner's end of the socket.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -646,6 +653,106 @@ class Warden:
                 pass
 
 
+# --- the guard ------------------------------------------------------------------------------------
+
+
+class Guard:
+    """Wait for the end of a process, and leave nothing of what it had started.
+
+    Its children have its mark, or that of a warden which it had started; those that were forked,
+    and have called no other program, have its end of the line. Who is found is asked to end, and
+    killed when the grace is over. It takes what a warden takes, all in all: a look at /proc, a few
+    times.
+
+    Args:
+        line: The descriptor of the socket to the process.
+        order: Whose guard it is, and the grace.
+    """
+
+    def __init__(self, line: int, order: Order) -> None:
+        self._line = line
+        self._order = order
+        self._me = os.getpid()
+        self._of_owner = order.marker.split(b"|")[1:3]
+        self._end_of_line = order.env[b"LINE"].decode("ascii")
+
+    def run(self) -> None:
+        """Return when the process has ended, and nothing of it is left."""
+        seen = look(self._me)
+        try:
+            owner = hold(self._order.owner, self._order.owner_created)
+        except ProcessLookupError:
+            return
+        if seen is None:
+            os.write(self._line, b"failed proc 0\n")
+            return
+        os.write(self._line, b"warden %d %d\n" % (self._me, seen.created))
+        self._wait_for_end(owner)
+        self._clear()
+
+    def _wait_for_end(self, owner: int | None) -> None:
+        if owner is not None:
+            poll = select.poll()
+            poll.register(owner, select.POLLIN)
+            poll.poll()
+        # What has ended may be a zombie: it runs no more.
+        while (seen := look(self._order.owner)) is not None:
+            if seen.created != self._order.owner_created or seen.is_ended:
+                break
+            time.sleep(1)
+
+    def _clear(self) -> None:
+        asked: set[tuple[int, int]] = set()
+        until = time.monotonic() + self._order.grace_s
+        pause_ms = FIRST_PAUSE_MS
+        quiet = 0
+        while quiet < QUIET_LOOKS:
+            left = self._left()
+            quiet = 0 if left else quiet + 1
+            for process in left:
+                key = (process.pid, process.created)
+                try:
+                    if time.monotonic() >= until:
+                        send(*key, signal.SIGKILL)
+                    elif key not in asked:
+                        asked.add(key)
+                        send(*key, signal.SIGTERM)
+                        if process.is_stopped:
+                            send(*key, signal.SIGCONT)
+                except PermissionError:
+                    pass
+            pause_ms = min(2 * pause_ms, LAST_PAUSE_MS)
+            time.sleep(pause_ms / 1000)
+
+    def _left(self) -> list[Seen]:
+        left = []
+        for pid in everybody():
+            seen = look(pid)
+            if seen is None or seen.is_ended or pid == self._me:
+                continue
+            if seen.created < self._order.owner_created:
+                continue  # none of its children
+            try:
+                if os.stat(f"/proc/{pid}").st_uid == os.geteuid() and self._is_of_owner(pid):
+                    left.append(seen)
+            except OSError:
+                pass  # it has ended meanwhile, or is not ours to look at
+        return left
+
+    def _is_of_owner(self, pid: int) -> bool:
+        for entry in _read_file(f"/proc/{pid}/environ", 1 << 20).split(b"\0"):
+            name, _, value = entry.partition(b"=")
+            if name == b"POOL_PROCESS" and value.split(b"|")[1:3] == self._of_owner:
+                return True
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") == self._end_of_line:
+                    return True
+            except OSError:
+                continue  # closed meanwhile
+        return False
+
+
 def _or(value: object, otherwise: str) -> str:
     return otherwise if value is None else str(value)
 
@@ -666,15 +773,20 @@ def _write_file(path: str | bytes, data: bytes) -> bool:
         os.close(descriptor)
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, max_bytes: int = 4096) -> bytes:
+    data = b""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return b""
+        return data
     try:
-        return os.read(descriptor, 4096)
+        while len(data) < max_bytes and (piece := os.read(descriptor, max_bytes)):
+            data += piece
+    except OSError:
+        pass  # whose it is has ended
     finally:
         os.close(descriptor)
+    return data
 
 
 def _execute(argv: list[bytes], env: dict[bytes, bytes]) -> None:
@@ -739,6 +851,10 @@ def main(line: int) -> None:
     _write_file("/proc/self/oom_score_adj", b"0")
     order = _read_order(line)
     if order is None:
+        return
+    if not order.argv:
+        _write_file("/proc/self/comm", b"pool-guard")
+        Guard(line, order).run()
         return
     try:
         prctl = _system()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pool.cluster.interface import ActorSpec, Cluster, Identity
@@ -16,6 +19,7 @@ from pool.process.managed import ProcessStatus
 
 ASK_TIMEOUT_S = 10.0
 STOP_MARGIN_S = 10.0
+READER_TIMEOUT_S = 60.0
 FOLLOW_PAUSE_S = 0.2
 READ_BYTES = 64 * 1024
 
@@ -105,7 +109,8 @@ class ManagedProcess:
         try:
             text: str = await self._ask("tail_log", lines, timeout_s=ASK_TIMEOUT_S)
         except MemberLost:
-            text = await self._read_elsewhere("tail", self._log, lines)
+            async with self._reader() as read:
+                text = await read("tail", self._log, lines)
         return text
 
     async def follow(self, *, from_start: bool = False) -> AsyncIterator[str]:
@@ -119,9 +124,16 @@ class ManagedProcess:
         """
         cursor: Cursor | None = None if from_start else await self._ask("end_of_log")
         while True:
-            # Asked first: what was written before the end is then read after it.
-            is_gone = (await self.status()).state.is_terminal
-            text, cursor = await self._ask("read_log", cursor, READ_BYTES)
+            try:
+                # Asked first: what was written before the end is then read after it.
+                is_gone = (await self.status()).state.is_terminal
+                text, cursor = await self._ask("read_log", cursor, READ_BYTES)
+            except MemberLost:
+                async with self._reader() as read:
+                    while (rest := await read("read", self._log, cursor, READ_BYTES))[0]:
+                        text, cursor = rest
+                        yield text
+                raise
             if text:
                 yield text
             elif is_gone:
@@ -135,11 +147,17 @@ class ManagedProcess:
             self.host.actor, "about_process", question, self.name, *args, timeout_s=timeout_s
         )
 
-    async def _read_elsewhere(self, method: str, *args: Any) -> Any:
-        """Have an actor read on the node, whose host is gone."""
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+        """Have an actor on the node, whose host is gone, and yield what calls it."""
         lost = self.host.actor.identity
         identity = Identity(
-            pool=lost.member, instance=lost.instance, slot=0, generation=1, level="reader"
+            pool=lost.member,
+            instance=lost.instance,
+            slot=0,
+            generation=1,
+            level="reader",
+            serial=random.getrandbits(31),  # several may read at one time, from several drivers
         )
         reader = await self._cluster.start(
             ActorSpec(
@@ -147,6 +165,6 @@ class ManagedProcess:
             )
         )
         try:
-            return await self._cluster.call(reader, method, *args, timeout_s=60.0)
+            yield functools.partial(self._cluster.call, reader, timeout_s=READER_TIMEOUT_S)
         finally:
             self._cluster.kill(reader)

@@ -398,6 +398,7 @@ class World:
             lease_left_s=lambda: actor.book.left_s(self.now),
             # Many processes are one here; what each sets for itself must not reach the others.
             environ=dict(os.environ),
+            has_process=False,
         )
         try:
             actor.begin(context)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import time
 from typing import Any
 
 import anyio
 import pytest
 
 import pool
-from tests.tree import ON_ONE_NODE, ON_TWO_NODES, QUICK, Story, kill, until
+from tests.tree import (
+    ON_ONE_NODE,
+    ON_TWO_NODES,
+    QUICK,
+    Story,
+    eventually,
+    hosts_of,
+    is_gone,
+    kill,
+    until,
+)
 from tests.world import World
 
 pytestmark = pytest.mark.ray
@@ -121,5 +133,66 @@ def test_runs_are_fresh_processes_in_the_bundle_with_its_devices(world: World) -
             with pytest.raises(pool.RunCancelled):
                 await run.result()
             world.watch(first, second, pid)
+
+    anyio.run(main)
+
+
+def test_runs_share_a_host_as_long_as_its_devices_last_and_then_wait(world: World) -> None:
+    """Row E10; INV-12."""
+
+    def work() -> tuple[str, float, float]:
+        began = time.monotonic()
+        time.sleep(1.5)
+        return os.environ["CUDA_VISIBLE_DEVICES"], began, time.monotonic()
+
+    async def main() -> None:
+        async with pool.ReplicaPool("runs", shape=ON_ONE_NODE, restart=QUICK) as replicas:
+            await replicas.scale(1, timeout_s=90)
+            [[host]] = replicas.hosts()
+            one = pool.RunOptions(devices=1)
+            runs = [host.begin_run(work, options=one) for _ in range(4)]
+            seen = [await run.result() for run in runs]
+            first, second, third, fourth = seen
+            assert first[1] < second[2], "the first two are at work together"
+            assert second[1] < first[2], "the first two are at work together"
+            assert third[1] > min(first[2], second[2])
+            for one_run, began, ended in seen:
+                for other, its_begin, its_end in seen:
+                    if one_run == other and began < its_begin:
+                        assert ended < its_begin <= its_end, "one device, two runs"
+            assert {first[0], second[0]} == {third[0], fourth[0]}
+
+    anyio.run(main)
+
+
+def test_a_result_by_reference_outlives_the_process_of_its_run(world: World) -> None:
+    def make(size: int) -> tuple[int, bytes]:
+        return os.getpid(), bytes(size)
+
+    async def main() -> None:
+        async with pool.ReplicaPool("runs", shape=ON_ONE_NODE, restart=QUICK) as replicas:
+            await replicas.scale(1, timeout_s=90)
+            options = pool.RunOptions(references=True)
+            [[small]] = await replicas.run(make, 10, options=options, timeout_s=60)
+            [[large]] = await replicas.run(make, 5_000_000, options=options, timeout_s=60)
+            kill(hosts_of(replicas[0])[0].pid)
+            for ref, size in ((small, 10), (large, 5_000_000)):
+                pid, result = await ref
+                assert len(result) == size
+                # Ray tells of a death a moment before the kernel does.
+                await eventually(functools.partial(is_gone, pid), 5)
+
+    anyio.run(main)
+
+
+def test_ranks_of_hosts_that_hold_their_devices_have_each_its_own(world: World) -> None:
+    async def main() -> None:
+        ranks = pool.Ranks(Trainer, ("hello",))
+        async with open_pool(ON_ONE_NODE, ranks=ranks, hosts_hold_devices=True) as replicas:
+            await replicas.scale(1, timeout_s=90)
+            [[whole]] = await replicas.broadcast(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+            [seen] = await replicas.broadcast("sees", "CUDA_VISIBLE_DEVICES", on="rank")
+            assert [each for [each] in seen] == sorted(whole.split(","))
+            assert len(seen) == 2
 
     anyio.run(main)

@@ -54,7 +54,7 @@ def log_of(what: Launch) -> str:
     return "".join(line for line in lines if not line.startswith("--- "))
 
 
-def parts(folder: Path, names: tuple[str, ...]) -> dict[str, ProcessId]:
+def parts(folder: Path, names: tuple[str, ...], timeout_s: float = 10) -> dict[str, ProcessId]:
     """Return who plays the parts of a tree, once all are there; those that stop, stopped."""
 
     def there() -> dict[str, ProcessId] | None:
@@ -69,7 +69,7 @@ def parts(folder: Path, names: tuple[str, ...]) -> dict[str, ProcessId]:
             found[name] = process
         return found
 
-    return until(there, f"the parts of the tree in {folder}")
+    return until(there, f"the parts of the tree in {folder}", timeout_s)
 
 
 def _state(pid: int) -> str:

@@ -1,7 +1,7 @@
-"""Programs that are hard to end. Run as a script: `trees.py <kind> <folder>`.
+"""Programs that are hard to end. Run as a script: `trees.py <kind> <folder> [<seconds>]`.
 
 Each process of a tree writes its pid into the folder, in a file named for its part. None outlives
-a minute, so that a test which fails leaves nothing for long.
+a minute, or as many seconds as are given, so that a test which fails leaves nothing for long.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 
 if __name__ == "__main__":
     FOLDER = Path(sys.argv[2])
+    LIFE_S = int(sys.argv[3]) if len(sys.argv) > 3 else 60
 
 
 def be(part: str) -> None:
-    signal.alarm(60)
+    signal.alarm(LIFE_S)
     (FOLDER / f"{part}.new").write_text(str(os.getpid()))
     (FOLDER / f"{part}.new").rename(FOLDER / part)
 
