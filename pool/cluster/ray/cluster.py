@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -31,6 +31,7 @@ from pool.cluster.interface import (
     ActorSpec,
     Cluster,
     Death,
+    Done,
     Found,
     Identity,
     Lease,
@@ -40,8 +41,9 @@ from pool.cluster.interface import (
     Reservation,
 )
 from pool.cluster.ray import inventory, private, reach
+from pool.cluster.ray.arrivals import Arrivals
 from pool.cluster.ray.deaths import death_of, error_of, first_line
-from pool.cluster.ray.shell import actor_class
+from pool.cluster.ray.shell import actor_class, sendable
 from pool.errors import (
     CallTimeout,
     ConfigError,
@@ -80,6 +82,7 @@ class RayCluster(Cluster):
                 "this process is not connected to Ray; call ray.init(), or "
                 'ray.init(address="auto") to join a running cluster, before you open a pool'
             )
+        self._arrivals = Arrivals()
 
     async def topology(self) -> Topology:
         return await anyio.to_thread.run_sync(_topology)
@@ -146,6 +149,19 @@ class RayCluster(Cluster):
             ) from None
         except exceptions.RayError as error:
             raise error_of(error, actor.identity.member) from None
+
+    def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
+        ref = actor.handle.call.remote(method, args)
+        return self._arrivals.expect(ref, actor.identity.member, done)
+
+    def share(self, value: Any) -> Any:
+        return ray.put(value)
+
+    async def fetch(self, reference: Any) -> Any:
+        return await reference
+
+    def sendable(self, error: Exception) -> Exception:
+        return sendable(error)
 
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
         done, result = actor.handle.refer.remote(method, args)
