@@ -10,6 +10,7 @@ Usage: python -m benchmarks.dispatch [--actors 4] [--in-flight 8] [--rounds 5] [
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import resource
 import statistics
@@ -121,16 +122,8 @@ class Bench:
         return list(measured.values())
 
 
-def against(measured: list[Measured], ours: str, goals: dict[str, float]) -> None:
-    """Compare ours with each of the others: the ratio of times is to stay under the goal."""
-    mine = next(each for each in measured if each.name == ours)
-    for each in measured:
-        for other, goal in goals.items():
-            if each.name.startswith(other):
-                print(f"  {each.name}: {each.median_s / mine.median_s:.2f} x as slow, goal {goal}")
-
-
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--actors", type=int, default=4)
     parser.add_argument("--in-flight", type=int, default=8)
@@ -144,6 +137,7 @@ def main() -> None:
 
 
 def run(bench: Bench, portal: BlockingPortal, options: Any) -> None:
+    """Race all contestants on one pool."""
     shape = pool.ReplicaShape(devices=1)
     count, in_flight = options.actors, options.in_flight
     make: Any = pool.ReplicaPool
@@ -171,14 +165,13 @@ def run(bench: Bench, portal: BlockingPortal, options: Any) -> None:
         for name, size in SIZES.items():
             calls = options.items if size < 10_000 else options.items // 10
             items: list[Any] = [bytes(size) for _ in range(calls)]
+            by_hand = functools.partial(bare_loop, in_flight=in_flight, items=items)
             contestants: dict[str, Callable[[], object]] = {
-                f"bare loop, {name}": lambda items=items: bare_loop(plain, in_flight, items),
-                f"bare loop, async actors, {name}": lambda items=items: bare_loop(
-                    soon, in_flight, items
-                ),
-                f"ActorPool, {name}": lambda items=items: actor_pool(plain, items),
-                f"map_unordered, {name}": lambda items=items: spread(items, in_flight=in_flight),
-                f"map, {name}": lambda items=items: in_order(items),
+                f"bare loop, {name}": functools.partial(by_hand, plain),
+                f"bare loop, async actors, {name}": functools.partial(by_hand, soon),
+                f"ActorPool, {name}": functools.partial(actor_pool, plain, items),
+                f"map_unordered, {name}": functools.partial(spread, items, in_flight=in_flight),
+                f"map, {name}": functools.partial(in_order, items),
             }
             measured = bench.race(contestants, calls)
             bare, bare_soon, util, ours, ordered = measured
@@ -201,7 +194,7 @@ def latency(replicas: Any, portal: BlockingPortal, plain: Any, soon: Any) -> Non
     async def measure() -> dict[str, list[float]]:
         took: dict[str, list[float]] = {"plain": [], "async": [], "submit": [], "submit async": []}
         for _ in range(LATENCY_CALLS):
-            for name in took:
+            for name, rounds_s in took.items():
                 began = time.perf_counter()
                 if name == "plain":
                     await plain.same.remote(0)
@@ -211,7 +204,7 @@ def latency(replicas: Any, portal: BlockingPortal, plain: Any, soon: Any) -> Non
                     await replicas.submit(same, 0)
                 else:
                     await replicas.submit(same_soon, 0)
-                took[name].append(time.perf_counter() - began)
+                rounds_s.append(time.perf_counter() - began)
         return took
 
     took = portal.call(measure)

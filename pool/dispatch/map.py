@@ -55,8 +55,9 @@ class MapOptions:
     @property
     def limits(self) -> Limits:
         """How much may be under way."""
-        # A time-out is that of one job: nobody may wait for another in the same call.
-        together = self.timeout_s is None and self.batch is None
+        # A time-out is that of one job: nobody may wait for another in the same call. And what
+        # must not be done again must not be lost with another's death.
+        together = self.timeout_s is None and self.batch is None and self.attempts > 1
         return Limits(self.in_flight, self.in_all, together)
 
 

@@ -7,9 +7,12 @@ travel alone, for nobody knows how long they take.
 
 from __future__ import annotations
 
+from collections import deque
+
 CALL_S = 0.001
 """About what a call costs; jobs that take longer gain nothing from company."""
-DECAY = 0.8
+HEARD = 9
+"""Of so many calls the median counts: on a busy machine any of them may be held up."""
 
 
 class Pace:
@@ -21,21 +24,18 @@ class Pace:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._job_s: float | None = None
-
-    @property
-    def together(self) -> int:
+        self._heard: deque[float] = deque(maxlen=HEARD)
+        self.together = 1
         """How many jobs the next call should have."""
-        if self._job_s is None:
-            return 1
-        return max(1, min(self._most, int(CALL_S / max(self._job_s, 1e-9))))
 
     def learn(self, took_s: float, jobs: int) -> None:
-        """Hear how long some jobs took: a slow one counts at once, quick ones by and by."""
-        job_s = took_s / max(jobs, 1)
-        before = job_s if self._job_s is None else self._job_s
-        self._job_s = max(job_s, DECAY * before + (1 - DECAY) * job_s)
+        """Hear how long the jobs of a call took."""
+        if self._most == 1:
+            return
+        self._heard.append(took_s / max(jobs, 1))
+        job_s = sorted(self._heard)[len(self._heard) // 2]
+        self.together = max(1, min(self._most, int(CALL_S / max(job_s, 1e-9))))
 
     def part(self) -> None:
         """Let every job travel alone from now on."""
-        self._most = 1
+        self._most = self.together = 1
