@@ -12,13 +12,17 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import os
 import resource
+import signal
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+import anyio
 import ray
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -28,6 +32,7 @@ from benchmarks.harness import Measured, report
 
 SIZES = {"empty": 0, "1 KB": 1_000, "1 MB": 1_000_000}
 LATENCY_CALLS = 1_000
+KILL_EVERY_S = 5.0
 
 
 def same(item: Any) -> Any:
@@ -130,6 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--long", type=int, default=0, help="items of one lazy input, for memory")
+    parser.add_argument("--killed", type=int, default=0, help="items while members are killed")
     options = parser.parse_args()
     bench = Bench(options.rounds)
     with embedded_cluster(1, options.actors, **RELAXED), start_blocking_portal() as portal:
@@ -186,6 +192,8 @@ def run(bench: Bench, portal: BlockingPortal, options: Any) -> None:
         data(replicas, portal, options)
         if options.long:
             memory(replicas, portal, options)
+        if options.killed:
+            kills(replicas, portal, options)
 
 
 def latency(replicas: Any, portal: BlockingPortal, plain: Any, soon: Any) -> None:
@@ -274,7 +282,8 @@ def memory(replicas: Any, portal: BlockingPortal, options: Any) -> None:
         done = 0
         lazy = (number for number in range(options.long))
         began = time.perf_counter()
-        async for _ in replicas.map(same, lazy, in_flight=options.in_flight):
+        results = replicas.map(same_of_each, lazy, in_flight=options.in_flight, batch=50)
+        async for _ in results:
             done += 1
             if done % max(1, options.long // 10) == 0:
                 peaks.append(resident_kb())
@@ -285,6 +294,45 @@ def memory(replicas: Any, portal: BlockingPortal, options: Any) -> None:
     print(f"resident after each tenth, MB: {[kb // 1024 for kb in peaks]}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"peak resident: {peak} MB")
+
+
+def kills(replicas: Any, portal: BlockingPortal, options: Any) -> None:
+    """Map items while a host is killed each five seconds, and count what comes out."""
+
+    async def strike() -> int:
+        struck = 0
+        while True:
+            await anyio.sleep(KILL_EVERY_S)
+            hosts = [host for row in replicas.hosts() for host in row]
+            if hosts:
+                struck += 1
+                os.kill(hosts[struck % len(hosts)].info.pid, signal.SIGKILL)
+                print(f"  {struck} killed, {counted.total():,} items out", flush=True)
+
+    counted: Counter[int] = Counter()
+
+    async def take() -> dict[str, int]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(strike)
+            results = replicas.map_unordered(
+                doze, range(options.killed), in_flight=options.in_flight, attempts=100
+            )
+            async for item in results:
+                counted[item] += 1
+            tasks.cancel_scope.cancel()
+        return dict(results.counts)
+
+    began = time.perf_counter()
+    counts = portal.call(take)
+    took_s = time.perf_counter() - began
+    assert counted == Counter(range(options.killed)), "an item was lost or doubled"
+    print(f"{options.killed:,} items, each once in the output, in {took_s:.0f} s: {counts}")
+
+
+def doze(item: int) -> int:
+    """Take a thousandth of a second, so that a kill meets somebody at work."""
+    time.sleep(0.001)
+    return item
 
 
 def resident_kb() -> int:

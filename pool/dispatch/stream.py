@@ -64,12 +64,12 @@ class StreamRun:
             MemberLost: The member died.
             Exception: What the generator raised.
         """
-        while not self._values:
+        while self._is_over or not self._values:
+            if self._is_over:
+                raise PoolClosed("the stream was closed before its end")
             if self._is_last:
                 self._leave()
                 return END
-            if self._is_over:
-                raise PoolClosed("the stream was closed before its end")
             await self._fill()
         self.read += 1
         return self._values.popleft()

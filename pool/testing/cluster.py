@@ -57,7 +57,7 @@ HEALTHY = Reply(ReplyKind.ANSWER)
 
 
 def _nothing() -> None:
-    """Stop nothing: a call that was sent runs to its end here."""
+    """Stop nothing: the call was not sent."""
 
 
 class SimulatedCluster(Controls, Cluster):
@@ -187,7 +187,7 @@ class SimulatedCluster(Controls, Cluster):
 
     def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
         try:
-            future = self._world.send(self._reach(actor), method, args, sender=self._owner).future
+            call = self._world.send(self._reach(actor), method, args, sender=self._owner)
         except MemberLost as error:
             self._world.loop.call_soon(done, None, error)
             return _nothing
@@ -196,8 +196,11 @@ class SimulatedCluster(Controls, Cluster):
             error = future.exception()
             done(None if error is not None else future.result(), error)
 
-        future.add_done_callback(tell)
-        return _nothing
+        def stop() -> None:
+            self._world.later(self._world.draw_s("call_s"), call.stop)
+
+        call.future.add_done_callback(tell)
+        return stop
 
     def share(self, value: Any) -> Any:
         return self.freeze(value)
