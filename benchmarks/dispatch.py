@@ -136,7 +136,10 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--long", type=int, default=0, help="items of one lazy input, for memory")
     parser.add_argument("--killed", type=int, default=0, help="items while members are killed")
+    parser.add_argument("--quick", action="store_true", help="only prove that all of it runs")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.items, options.actors = 1, 100, min(options.actors, 2)
     bench = Bench(options.rounds)
     with embedded_cluster(1, options.actors, **RELAXED), start_blocking_portal() as portal:
         run(bench, portal, options)

@@ -144,13 +144,7 @@ class Dispatcher:
             return
         self._send_suspects()
         self._send_parked()
-        try:
-            self._send_others()
-        except Exception as error:
-            # The input itself raised: what was read before it still has its outcomes.
-            self._end(error)
-            self.wake()
-            return
+        self._send_others()
         if self._source.is_exhausted:
             self._end(None)
 
@@ -219,7 +213,15 @@ class Dispatcher:
     def _take(self) -> Job | None:
         """Take a job to be done: one to be done again first, then the next of the source."""
         while True:
-            job = heapq.heappop(self._again)[-1] if self._again else self._source.take()
+            if self._again:
+                job: Job | None = heapq.heappop(self._again)[-1]
+            else:
+                try:
+                    job = self._source.take()
+                except Exception as error:
+                    # The input itself raised: what was read before it still has its outcomes.
+                    self._end(error)
+                    return None
             if job is None or not job.is_dropped:
                 return job
 

@@ -328,6 +328,22 @@ def test_closing_the_pool_ends_what_still_waits() -> None:
     run(main, limit_s=86_400)
 
 
+@pytest.mark.parametrize("in_flight", [1, 2, 5])
+def test_an_input_that_raises_ends_the_map_after_what_was_read(in_flight: int) -> None:
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        def items() -> Iterator[int]:
+            yield from range(13)
+            raise LookupError("the input's own")
+
+        outs: list[int] = []
+        with pytest.raises(LookupError, match="the input's own"):
+            async for _, out in replicas.map("quick", items(), in_flight=in_flight):
+                outs.append(out)  # noqa: PERF401 - kept also when the next one raises
+        assert outs == list(range(13))
+
+    story_of(story, size=1)
+
+
 def test_progress_is_told_to_whoever_asks() -> None:
     async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
         told: list[int] = []
