@@ -399,6 +399,10 @@ class Cluster(ABC):
         """Return an exception that arrives elsewhere: the error itself, or its description."""
         return error
 
+    def bulky(self, value: Any) -> Any:
+        """Return something cheap to send that arrives as the value itself."""
+        return value
+
     @abstractmethod
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
         """Call a method, wait until it is done, and return the cluster's reference to its result.

@@ -67,6 +67,7 @@ class Dispatcher:
         self.counts: Counter[str] = Counter()
         self.in_flight = 0
         self._pool = pool
+        self._bulky = pool.cluster.bulky
         self._on = on
         self._limits = limits
         self._source = source
@@ -240,7 +241,7 @@ class Dispatcher:
             post.target.actor,
             "do_jobs",
             jobs[0].work,
-            [job.args for job in jobs],
+            [tuple(map(self._bulky, job.args)) for job in jobs],
             done=lambda result, error: self._came(call, result, error),
         )
         if jobs[0].timeout_s is not None:

@@ -112,7 +112,8 @@ class Workplace:
         with self.admit():
             function, cluster = await self._function(work), self.context.cluster
             jobs = [await self._opened.arguments(cluster, job) for job in jobs]
-            return await labour(function, jobs, self.in_thread, cluster.sendable)
+            took_s, outcomes = await labour(function, jobs, self.in_thread, cluster.sendable)
+            return took_s, [cluster.bulky(outcome) for outcome in outcomes]
 
     async def _function(self, work: Parcel | str) -> Callable[..., Any]:
         if isinstance(work, str):

@@ -97,6 +97,9 @@ class FakePool:
             one.is_serving = False
             self.add()
 
+    def bulky(self, value: Any) -> Any:
+        return value
+
     def begin(
         self, actor: Actor, method: str, *args: Any, done: Callable[..., None]
     ) -> Callable[[], None]:

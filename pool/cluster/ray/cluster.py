@@ -42,6 +42,7 @@ from pool.cluster.interface import (
 )
 from pool.cluster.ray import inventory, private, reach
 from pool.cluster.ray.arrivals import Arrivals
+from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
 from pool.cluster.ray.shell import actor_class, sendable
 from pool.errors import (
@@ -159,6 +160,9 @@ class RayCluster(Cluster):
 
     async def fetch(self, reference: Any) -> Any:
         return await reference
+
+    def bulky(self, value: Any) -> Any:
+        return Bulk(value) if type(value) is bytes and len(value) >= BULK_BYTES else value
 
     def sendable(self, error: Exception) -> Exception:
         return sendable(error)
