@@ -341,11 +341,11 @@ def kills(replicas: Any, portal: BlockingPortal, options: Any) -> None:
     counted: Counter[int] = Counter()
 
     async def take() -> dict[str, int]:
+        results = replicas.map_unordered(
+            doze, range(options.killed), in_flight=options.in_flight, attempts=100
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(strike)
-            results = replicas.map_unordered(
-                doze, range(options.killed), in_flight=options.in_flight, attempts=100
-            )
             async for item in results:
                 counted[item] += 1
             tasks.cancel_scope.cancel()

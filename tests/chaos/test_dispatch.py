@@ -42,11 +42,12 @@ def test_each_item_is_once_in_the_output_while_a_member_is_killed_every_few_seco
                         struck += 1
                         kill(hosts_of(members[struck % len(members)])[0].pid)
 
+            how = replicas.map if ordered else replicas.map_unordered
+            results = how(hosts.slowly, range(ITEMS), in_flight=4, attempts=100)
+            outs: list[int] = []
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(strike)
-                how = replicas.map if ordered else replicas.map_unordered
-                results = how(hosts.slowly, range(ITEMS), in_flight=4, attempts=100)
-                outs = [out async for out in results]
+                outs += [out async for out in results]
                 tasks.cancel_scope.cancel()
             assert outs == list(range(ITEMS)) if ordered else Counter(outs) == Counter(range(ITEMS))
             assert struck, "the map was over before anybody was killed"
