@@ -86,8 +86,14 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
-    for scenario in ("planning", "simulation", "supervision", "workers"):
+    for scenario in ("planning", "simulation", "supervision", "workers", "dispatch"):
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
+
+
+@nox.session
+def kills(session: nox.Session) -> None:
+    """Map 100,000 items while a member is killed each five seconds, and count what comes out."""
+    run(session, "python", "-m", "benchmarks.dispatch", "--rounds", "1", "--killed", "100000")
 
 
 @nox.session

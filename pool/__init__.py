@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pool.control.listing import list_pools as list_pools
     from pool.control.reap import ReapReport as ReapReport
     from pool.control.reap import reap as reap
+    from pool.dispatch.results import Results as Results
     from pool.dispatch.resumable import Ending as Ending
     from pool.dispatch.resumable import Outcome as Outcome
     from pool.dispatch.resumable import run_resumable as run_resumable
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from pool.host.info import RankInfo as RankInfo
     from pool.host.info import ReplicaInfo as ReplicaInfo
     from pool.host.node_host import NodeHost as NodeHost
+    from pool.host.parcel import SharedValue as SharedValue
     from pool.host.ports import PortRange as PortRange
     from pool.manager.events import Event as Event
     from pool.manager.events import EventKind as EventKind
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
     from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
     from pool.planning.drain import DrainPolicy as DrainPolicy
+    from pool.planning.elastic import ElasticPolicy as ElasticPolicy
     from pool.planning.health import HealthPolicy as HealthPolicy
     from pool.planning.lifecycle import State as State
     from pool.planning.notice import Notice as Notice
@@ -115,6 +118,7 @@ __all__ = [
     "DeviceCleaner",
     "DeviceHeld",
     "DrainPolicy",
+    "ElasticPolicy",
     "Ending",
     "Event",
     "EventKind",
@@ -176,6 +180,7 @@ __all__ = [
     "ResourcePoolManager",
     "Resources",
     "RestartPolicy",
+    "Results",
     "RollPolicy",
     "RollResult",
     "Run",
@@ -184,6 +189,7 @@ __all__ = [
     "ScaleResult",
     "Separate",
     "Shared",
+    "SharedValue",
     "SizeUnreachable",
     "SlotSnapshot",
     "SourceUnavailable",
@@ -212,6 +218,7 @@ _HOMES = {
     "pool.control.attach": ("attach",),
     "pool.control.listing": ("PoolListing", "list_pools"),
     "pool.control.reap": ("ReapReport", "reap"),
+    "pool.dispatch.results": ("Results",),
     "pool.dispatch.resumable": ("Ending", "Outcome", "run_resumable"),
     "pool.dispatch.run": ("Run", "RunOptions"),
     "pool.errors": (
@@ -248,6 +255,7 @@ _HOMES = {
     "pool.host.hooks": ("hooks",),
     "pool.host.info": ("HostInfo", "RankInfo", "ReplicaInfo"),
     "pool.host.node_host": ("NodeHost",),
+    "pool.host.parcel": ("SharedValue",),
     "pool.host.ports": ("PortRange",),
     "pool.manager.events": ("Event", "EventKind"),
     "pool.manager.ladder": ("MemberReport",),
@@ -257,6 +265,7 @@ _HOMES = {
     "pool.manager.snapshot": ("MemberSnapshot", "NoticeSnapshot", "PoolSnapshot", "SlotSnapshot"),
     "pool.notices": ("notices",),
     "pool.planning.drain": ("DrainPolicy",),
+    "pool.planning.elastic": ("ElasticPolicy",),
     "pool.planning.health": ("HealthPolicy",),
     "pool.planning.lifecycle": ("State",),
     "pool.planning.notice": ("Notice", "NoticeKind"),

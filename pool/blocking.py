@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -21,15 +22,17 @@ from pool.control.listing import PoolListing
 from pool.control.listing import list_pools as _list_pools
 from pool.control.reap import ReapReport
 from pool.control.reap import reap as _reap
-from pool.dispatch.map import Errors
+from pool.dispatch.results import Results
 from pool.errors import PoolClosed, PoolFailed
 from pool.host.info import ReplicaInfo
+from pool.host.parcel import SharedValue
 from pool.manager.events import Event
 from pool.manager.haste import announce
 from pool.manager.ladder import MemberReport
 from pool.manager.member import Member
 from pool.manager.results import RollResult, ScaleResult
 from pool.manager.snapshot import PoolSnapshot
+from pool.planning.elastic import ElasticPolicy
 from pool.planning.rolling import RollPolicy
 from pool.rendezvous import Rendezvous
 from pool.replica.replica_pool import ReplicaPool as AsyncReplicaPool
@@ -149,24 +152,26 @@ class ReplicaPool:
         )
 
     def map(
-        self,
-        work: Callable[[Any], Any] | str,
-        items: Iterable[Any],
-        *,
-        on: str = "replica",
-        in_flight: int = 2,
-        errors: Errors = "raise",
-        attempts: int = 3,
+        self, work: Callable[..., Any] | str, items: Iterable[Any], **options: Any
     ) -> Iterator[Any]:
         """Call a function on each item and yield the results; see `pool.ReplicaPool.map`.
 
         The input is read on the pool's thread: an iterable that blocks, blocks the pool.
         """
-        results = self._call(
-            lambda pool: pool.map(
-                work, items, on=on, in_flight=in_flight, errors=errors, attempts=attempts
-            )
-        )
+        return self._iterate(lambda pool: pool.map(work, items, **options))
+
+    def map_unordered(
+        self, work: Callable[..., Any] | str, items: Iterable[Any], **options: Any
+    ) -> Iterator[Any]:
+        """Do as `map`, and yield each result as soon as it is there."""
+        return self._iterate(lambda pool: pool.map_unordered(work, items, **options))
+
+    def stream(self, work: Callable[..., Any] | str, *args: Any, **options: Any) -> Iterator[Any]:
+        """Yield a generator's values as they come; see `pool.ReplicaPool.stream`."""
+        return self._iterate(lambda pool: pool.stream(work, *args, **options))
+
+    def _iterate(self, begin: Callable[[AsyncReplicaPool], Results]) -> Iterator[Any]:
+        results = self._call(begin)
         try:
             while True:
                 try:
@@ -176,6 +181,28 @@ class ReplicaPool:
                 yield result
         finally:
             self._call(lambda _: results.aclose())
+
+    def submit(self, work: Callable[..., Any] | str, *args: Any, **options: Any) -> Future[Any]:
+        """Send one call, and return the future of its result; see `pool.ReplicaPool.submit`."""
+        pool, portal = self._open()
+
+        async def call() -> Any:
+            return await pool.submit(work, *args, **options)
+
+        return portal.start_task_soon(call)
+
+    def share(self, value: Any) -> SharedValue:
+        """Put a large value into the cluster once; see `pool.ReplicaPool.share`."""
+        return self._call(lambda pool: pool.share(value))
+
+    def autosize(self, policy: ElasticPolicy | None, **options: Any) -> None:
+        """Let the pool's size follow its load; see `pool.ReplicaPool.autosize`."""
+        self._call(lambda pool: pool.autosize(policy, **options))
+
+    @property
+    def load(self) -> int:
+        """Calls that are in flight, and those known to wait."""
+        return self._call(lambda pool: pool.load)
 
     def members(self, *, serving: bool = False) -> list[Member[ReplicaInfo]]:
         """List the members as they are now, by rank; with `serving`, those that take work."""

@@ -11,7 +11,8 @@ The contract:
    cause. Between, it may return `News`; then it is asked again. Actors are never restarted by the
    cluster: restarting is the manager's decision, and only so is death known in milliseconds.
 3. *Every wait has a limit and can be cancelled.* A cancelled or timed-out `reserve` leaves no group
-   behind, not even a queued one. A cancelled `call` may still run on the actor.
+   behind, not even a queued one. A cancelled `call` may still run on the actor; one that was begun
+   by `begin` is asked to stop there.
 4. *Errors have our names.* `CallTimeout` (no answer in time), `MemberLost` (the actor is dead),
    `ReservationFailed`; an error raised by the member's own code arrives as itself.
 5. *Whoever hears nothing ends itself.* A member lives for as long as it hears from its owner: each
@@ -24,10 +25,11 @@ The contract:
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +40,9 @@ from pool.planning.shape import BundlePlan
 from pool.planning.topology import Topology
 
 NOTHING = Resources({})
+
+Done = Callable[[Any, BaseException | None], None]
+"""Is told what came of a call: its result, or its error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +377,55 @@ class Cluster(ABC):
             CallTimeout: No answer within `timeout_s` seconds. The call may still be running.
             MemberLost: The actor is dead, or died meanwhile.
         """
+
+    def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
+        """Begin a call without waiting: the cheap way for many calls at once.
+
+        Args:
+            actor: Whom to call.
+            method: The method of its body.
+            *args: Its arguments.
+            done: Told what came of it, once, on the loop that this is called on. Its errors are
+                those of `call`. Results that arrive together are told in one turn of the loop.
+
+        Returns:
+            What asks the actor to stop the call: an async method is cancelled, code in a thread
+            goes on. `done` is told all the same.
+        """
+        task = asyncio.ensure_future(self.call(actor, method, *args))
+
+        def tell(task: asyncio.Future[Any]) -> None:
+            if task.cancelled():
+                done(None, asyncio.CancelledError())
+            elif (error := task.exception()) is not None:
+                done(None, error)
+            else:
+                done(task.result(), None)
+
+        def stop() -> None:
+            task.cancel()
+
+        task.add_done_callback(tell)
+        return stop
+
+    @abstractmethod
+    def share(self, value: Any) -> Any:
+        """Put a value into the cluster once, and return the cluster's reference to it.
+
+        It is there for as long as somebody holds the reference.
+        """
+
+    @abstractmethod
+    async def fetch(self, reference: Any) -> Any:
+        """Return what `share` put there."""
+
+    def sendable(self, error: Exception) -> Exception:
+        """Return an exception that arrives elsewhere: the error itself, or its description."""
+        return error
+
+    def bulky(self, value: Any) -> Any:
+        """Return something cheap to send that arrives as the value itself."""
+        return value
 
     @abstractmethod
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:

@@ -1,78 +1,74 @@
-"""Items spread over a pool: each exactly once in the output, in order, whoever dies meanwhile.
+"""Items spread over a pool: each exactly once in the output, whoever dies meanwhile.
 
-One task holds each call in flight. A call whose member died, or was drained before it began, goes
-back to the head of the queue and is made on another; its item is yielded once, whoever answered.
-An item that has lost a member is tried again alone, so that one that kills whoever takes it is
-found out, and those that were beside it are not blamed.
-
-Input is read only as far as there are calls in flight and results waiting for their turn, so that
+Input is read only as far as there are jobs in flight and results waiting to be taken, so that
 memory stays bounded whatever the input's length.
 
-The tasks belong to the pool, not to the iterator: an async generator that holds a task group would
+What runs belongs to the pool, not to the iterator: an async generator that holds a task group would
 break as soon as two tasks took turns at it, or nobody closed it.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter as Tally
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Literal
+import asyncio
+from collections.abc import AsyncIterable, Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-import anyio
+from pool.dispatch.dispatcher import Dispatcher
+from pool.dispatch.job import Errors, Job, Limits, check_count, check_tries, check_work
+from pool.dispatch.progress import Progress, ProgressTo, progress_for
+from pool.dispatch.results import END, Shelf
+from pool.dispatch.source import Reading
+from pool.dispatch.target import Targets
+from pool.errors import ConfigError, PoolClosed
+from pool.host.parcel import pack
 
-from pool.dispatch.target import Target, Targets, call
-from pool.errors import ConfigError, MemberLost, NotAdmitted, PoolClosed
-
-Errors = Literal["raise", "return"]
 WINDOW = 4
-"""Results that may wait for an earlier one, as a multiple of the calls in flight."""
+"""Results that may wait for an earlier one, as a multiple of the jobs in flight."""
 
 
-class Results(AsyncIterator[Any]):
-    """Yield the results of a map, in order. Close it, or let it go, to end the map early."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOptions:
+    """Say how a map is done. The arguments are those of `ReplicaPool.map`."""
 
-    def __init__(self, dispatch: Dispatch) -> None:
-        self._dispatch = dispatch
+    on: str = "replica"
+    in_flight: int = 2
+    in_all: int | None = None
+    errors: Errors = "raise"
+    attempts: int = 3
+    timeout_s: float | None = None
+    batch: int | None = None
+    key: Callable[[Any], Hashable] | None = None
+    buffer: int | None = None
+    ordered: bool = True
+    progress: ProgressTo = False
 
-    async def __anext__(self) -> Any:
-        result = await self._dispatch.next_result()
-        if result is _END:
-            raise StopAsyncIteration
-        if isinstance(result, _Raised):
-            self._dispatch.stop()
-            raise result.error
-        return result
+    def __post_init__(self) -> None:
+        check_count("batch", self.batch, optional=True)
+        check_count("buffer", self.buffer, optional=True)
+        check_tries(self.attempts, self.timeout_s)
+        if self.errors not in ("raise", "return"):
+            raise ConfigError(f"errors is {self.errors!r}; give 'raise' or 'return'", "errors")
+        if self.batch is not None and self.key is not None:
+            raise ConfigError("key is given with batch; a batch has items of many keys", "key")
 
-    async def aclose(self) -> None:
-        """End the map; calls that are under way run to their end on their members."""
-        self._dispatch.stop()
-
-    def __del__(self) -> None:
-        self._dispatch.stop()
-
-
-_END = object()
+    @property
+    def limits(self) -> Limits:
+        """How much may be under way."""
+        # A time-out is that of one job: nobody may wait for another in the same call. And what
+        # must not be done again must not be lost with another's death.
+        together = self.timeout_s is None and self.batch is None and self.attempts > 1
+        return Limits(self.in_flight, self.in_all, together)
 
 
-class _Raised:
-    """Hold an exception that ends the map."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-
-class Dispatch:
-    """Hand items to members, and put the results in order.
+class MapRun:
+    """Do a map.
 
     Args:
         pool: Whom to send the items to.
         work: The function, or the name of the method.
-        items: The input.
-        on: Which targets of the pool.
-        in_flight: Calls at once per target.
-        errors: Whether an item's error ends the map or takes the item's place.
-        attempts: How many members an item may lose.
+        items: The input, plain or asynchronous.
+        options: How.
 
     Raises:
         ConfigError: A value cannot be right.
@@ -81,166 +77,131 @@ class Dispatch:
     def __init__(
         self,
         pool: Targets,
-        work: Callable[[Any], Any] | str,
-        items: Iterable[Any],
-        *,
-        on: str,
-        in_flight: int,
-        errors: Errors,
-        attempts: int,
+        work: Callable[..., Any] | str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        options: MapOptions,
     ) -> None:
-        for name, value in (("in_flight", in_flight), ("attempts", attempts)):
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"{name} is {value!r}; give a whole number, 1 or more", name)
-        if errors not in ("raise", "return"):
-            raise ConfigError(f"errors is {errors!r}; give 'raise' or 'return'", "errors")
-        if not callable(work) and not isinstance(work, str):
-            raise ConfigError(f"work is {work!r}; give a function or a method's name", "work")
-        pool.targets(on)
+        check_work(work)
+        self._limits = options.limits
+        pool.targets(options.on)
         self._pool = pool
-        self._work = work
-        self._items = enumerate(items)
-        self._on = on
-        self._in_flight = in_flight
-        self._errors = errors
-        self._attempts = attempts
-        self._again: list[tuple[int, Any]] = []
-        self._suspects: list[tuple[int, Any]] = []
-        self._lost: Tally[int] = Tally()
-        self._busy: Tally[str] = Tally()
-        # Actors not to be used: dead ones, long before the pool may know; those that refuse work,
-        # until the pool has changed; and those that are kept for a suspect item.
-        self._dead: set[str] = set()
-        self._refusing: set[str] = set()
-        self._alone: set[str] = set()
-        self._results: dict[int, Any] = {}
-        self._next = 0
-        self._handed_out = 0
-        self._length: float = math.inf
-        self._ready = anyio.Event()
-        self._room = anyio.Event()
-        self._scope = anyio.CancelScope()
-        self._is_running = False
-        self._is_over = False
+        self._options = options
+        self._shelf = Shelf(ordered=options.ordered, batched=options.batch is not None)
+        self._source = Reading(
+            items,
+            work if isinstance(work, str) else pack(pool.cluster, work),
+            batch=options.batch,
+            key=options.key,
+            attempts=options.attempts,
+            timeout_s=options.timeout_s,
+            ahead=lambda members: options.buffer or WINDOW * options.in_flight * members,
+        )
+        self._dispatcher: Dispatcher | None = None
+        self._ready = asyncio.Event()
+        self._over = asyncio.Event()
+        self._input_error: Exception | None = None
+        self._failure: Exception | None = None
+        self._is_read = False
+        self._progress: Progress | None = None
 
-    async def next_result(self) -> Any:
-        """Return the next result in order, or `_END` after the last."""
-        if not self._is_running:
-            self._is_running = True
-            self._pool.spawn(self._run)
-        while self._next not in self._results:
-            if self._next >= self._length:
-                return _END
-            if self._is_over:
-                return _Raised(PoolClosed("the pool was closed, or the map ended, before its end"))
-            self._ready = anyio.Event()
+    @property
+    def counts(self) -> dict[str, int]:
+        """How far it is."""
+        if self._dispatcher is None:
+            return {"in flight": 0}
+        return {**self._dispatcher.counts, "in flight": self._dispatcher.in_flight}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has not begun, or has ended."""
+        return self._dispatcher is None or self._over.is_set()
+
+    @property
+    def load(self) -> int:
+        """Jobs in flight, and those that wait."""
+        if self._dispatcher is None or self._over.is_set():
+            return 0
+        return self._dispatcher.in_flight + self._dispatcher.backlog
+
+    async def next_outcome(self) -> Any:
+        """Return the next outcome, or `END` after the last.
+
+        Raises:
+            Exception: What the input raised, or what ended the map before its end.
+        """
+        ready = self._shelf.ready
+        while not ready:
+            if self._is_done():
+                self.stop()
+                error, self._input_error = self._input_error, None
+                if error is not None:
+                    raise error
+                return END
+            if self._failure is not None:
+                self.stop()
+                raise self._failure
+            if self._over.is_set():
+                raise PoolClosed("the pool was closed, or the map ended, before its end")
+            if self._dispatcher is None:
+                self._begin()
+            self._ready.clear()
             await self._ready.wait()
-        result = self._results.pop(self._next)
-        self._next += 1
-        self._room.set()
-        return result
+        if self._dispatcher is not None:
+            self._source.took()
+            self._dispatcher.wake()
+        return ready.popleft()
 
     def stop(self) -> None:
         """End the map."""
-        if not self._is_over:
-            self._scope.cancel()
+        if not self._over.is_set():
+            self._over.set()
+            self._ready.set()
+            if self._dispatcher is not None:
+                self._dispatcher.close()
+            if self._progress is not None:
+                self._progress.end(self.counts)
 
-    async def _run(self) -> None:
-        """Keep every member busy until each item has its result."""
-        forget = self._pool.on_change(self._wake)
+    def _is_done(self) -> bool:
+        return self._is_read and self._shelf.jobs == self._source.jobs
+
+    def _begin(self) -> None:
+        self._pool.spawn(self._live)
+        self._dispatcher = Dispatcher(
+            self._pool,
+            self._options.on,
+            self._limits,
+            self._source,
+            self._tell,
+            self._end,
+            self._fail,
+        )
+        self._progress = progress_for(
+            self._options.progress, self._source.length, lambda: self.counts
+        )
+        self._dispatcher.wake()
+
+    async def _live(self) -> None:
+        """Be the pool's task for as long as the map runs: it ends when the pool closes."""
+        assert self._dispatcher is not None
+        reading = asyncio.ensure_future(self._source.read_on(self._dispatcher.wake))
         try:
-            with self._scope:
-                async with anyio.create_task_group() as tasks:
-                    while self._next + len(self._results) < self._length:
-                        self._room = anyio.Event()
-                        if not self._hand_out(tasks.start_soon):
-                            return
-                        await self._room.wait()
+            await self._over.wait()
         finally:
-            forget()
-            self._is_over = True
+            reading.cancel()
+            self.stop()
+        await asyncio.wait([reading])
+
+    def _tell(self, job: Job, outcome: Any) -> None:
+        if self._shelf.put(job, outcome) or self._is_done():
             self._ready.set()
 
-    def _hand_out(self, start_soon: Callable[..., object]) -> bool:
-        """Send items to whoever has room; return False when nobody ever will."""
-        targets = self._pool.targets(self._on)
-        if not targets and self._pool.failed is not None:
-            self._finish(self._next, _Raised(self._pool.failed))
-            return False
-        unusable = self._dead | self._refusing | self._alone
-        usable = [target for target in targets if target.actor.id not in unusable]
-        usable.sort(key=lambda target: self._busy[target.actor.id])
-        # Whoever is to have a suspect item alone takes nothing else until it is idle.
-        kept, usable = usable[: len(self._suspects)], usable[len(self._suspects) :]
-        for idle in (each for each in kept if not self._busy[each.actor.id]):
-            self._alone.add(idle.actor.id)
-            self._send(start_soon, idle, *self._suspects.pop())
-        try:
-            while (target := self._free(usable)) and (task := self._take(len(targets))):
-                self._send(start_soon, target, *task)
-        except Exception as error:
-            # The input itself raised: what was read before it still has its results.
-            self._length = self._handed_out + 1
-            self._finish(self._handed_out, _Raised(error))
-        return True
-
-    def _send(
-        self, start_soon: Callable[..., object], target: Target, number: int, item: Any
-    ) -> None:
-        self._busy[target.actor.id] += 1
-        start_soon(self._call, target, number, item)
-
-    def _free(self, usable: list[Target]) -> Target | None:
-        """Return the least loaded target with room, or None."""
-        target = min(usable, key=lambda target: self._busy[target.actor.id], default=None)
-        if target is None or self._busy[target.actor.id] >= self._in_flight:
-            return None
-        return target
-
-    def _take(self, targets: int) -> tuple[int, Any] | None:
-        """Take an item to be done: one to be done again first, then the next of the input."""
-        if self._again:
-            self._again.sort(reverse=True)
-            return self._again.pop()
-        if self._handed_out - self._next >= WINDOW * self._in_flight * targets:
-            return None
-        try:
-            number, item = next(self._items)
-        except StopIteration:
-            self._length = self._handed_out
+    def _end(self, error: Exception | None) -> None:
+        self._is_read = True
+        if error is not None:
+            self._input_error = error
+        if self._is_done():
             self._ready.set()
-            return None
-        self._handed_out = number + 1
-        return number, item
 
-    async def _call(self, target: Target, number: int, item: Any) -> None:
-        actor = target.actor.id
-        try:
-            result = await call(self._pool.cluster, target, self._work, (item,))
-        except NotAdmitted:
-            self._refusing.add(actor)
-            self._again.append((number, item))
-        except MemberLost as error:
-            self._dead.add(actor)
-            self._lost[number] += 1
-            if self._lost[number] < self._attempts:
-                self._suspects.append((number, item))
-            else:
-                error.add_note(f"item {number} has lost {self._lost[number]} members")
-                self._finish(number, error if self._errors == "return" else _Raised(error))
-        except Exception as error:
-            self._finish(number, error if self._errors == "return" else _Raised(error))
-        else:
-            self._finish(number, result)
-        finally:
-            self._busy[actor] -= 1
-            self._alone.discard(actor)
-            self._room.set()
-
-    def _finish(self, number: int, result: Any) -> None:
-        self._results[number] = result
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
         self._ready.set()
-
-    def _wake(self) -> None:
-        self._refusing.clear()
-        self._room.set()

@@ -18,6 +18,11 @@ class Counter(Protocol):
         """Whether new work may be sent to it."""
         ...
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls of anybody are under way there."""
+        ...
+
     def call_began(self) -> None:
         """Count a call that was sent."""
 

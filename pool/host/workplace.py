@@ -7,18 +7,25 @@ may be called by name is the user's own and knows nothing of all that.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import News
 from pool.errors import NotAdmitted
+from pool.host.labour import Shift, labour
+from pool.host.parcel import Opened, Parcel
+from pool.host.streams import Streams
+
+THREADS = 40
+"""How many plain functions a member runs at once."""
 
 
 class Workplace:
@@ -36,6 +43,9 @@ class Workplace:
         self._admits = True
         self._calls: set[asyncio.Future[None]] = set()
         self._environment = asyncio.Lock()
+        self._opened = Opened()
+        self._threads: ThreadPoolExecutor | None = None
+        self._streams = Streams(self.in_thread)
 
     @property
     def context(self) -> Context:
@@ -89,6 +99,47 @@ class Workplace:
                 with _set_for_now(self.context.environ, environment):
                     return await self.run(function, *args)
 
+    async def do_jobs(self, work: Parcel | str, jobs: Sequence[tuple[Any, ...]]) -> Shift:
+        """Call a function for each of some jobs; see `pool.host.labour`.
+
+        Args:
+            work: The function, or the name of a method of the object.
+            jobs: The arguments of each call.
+
+        Raises:
+            NotAdmitted: The member is being drained; nothing was begun.
+        """
+        with self.admit():
+            function, cluster = await self._function(work), self.context.cluster
+            jobs = [await self._opened.arguments(cluster, job) for job in jobs]
+            took_s, outcomes = await labour(function, jobs, self.in_thread, cluster.sendable)
+            return took_s, [cluster.bulky(outcome) for outcome in outcomes]
+
+    async def _function(self, work: Parcel | str) -> Callable[..., Any]:
+        if isinstance(work, str):
+            method: Callable[..., Any] = getattr(self.subject, work)
+            return method
+        return await self._opened.function(self.context.cluster, work)
+
+    async def begin_stream(self, work: Parcel | str, args: tuple[Any, ...]) -> int:
+        """Call a generator function, and return the number by which it is read.
+
+        Raises:
+            NotAdmitted: The member is being drained.
+        """
+        with self.admit():
+            function = await self._function(work)
+            args = await self._opened.arguments(self.context.cluster, args)
+            return self._streams.begin(function, args, self.admit())
+
+    async def read_stream(self, number: int) -> tuple[list[Any], bool]:
+        """Wait for values of a stream; see `Streams.read`."""
+        return await self._streams.read(number)
+
+    async def close_stream(self, number: int) -> None:
+        """End a stream where it is."""
+        await self._streams.close(number)
+
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Count a piece of work for as long as it is under way.
@@ -123,8 +174,12 @@ class Workplace:
         return await finish(await self.in_thread(functools.partial(function, *args)))
 
     async def in_thread(self, work: Callable[[], Any]) -> Any:
-        """Run plain code in a thread of the pool of threads."""
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        """Run plain code in a thread. Cancelled, it goes on there, and is waited for by nobody."""
+        # NB: not anyio's threads, for their limiter costs as much as a call.
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run, work)
 
 
 async def finish(result: Any) -> Any:

@@ -23,6 +23,7 @@ class EventKind(StrEnum):
 
     POOL_OPENED = "pool_opened"
     POOL_SCALED = "pool_scaled"
+    SIZE_DECIDED = "size_decided"
     POOL_ROLLING = "pool_rolling"
     POOL_ROLLED = "pool_rolled"
     POOL_FAILED = "pool_failed"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import secrets
+from collections.abc import AsyncIterable, Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,21 @@ from pool.cluster.interface import (
     Identity,
     Reservation,
 )
+from pool.dispatch.autosize import Autosizer, Metric
 from pool.dispatch.broadcast import broadcast, in_rows
 from pool.dispatch.environments import environments
-from pool.dispatch.map import Dispatch, Errors, Results
+from pool.dispatch.job import Errors, Limits
+from pool.dispatch.map import MapOptions
+from pool.dispatch.progress import ProgressTo
+from pool.dispatch.results import Results
 from pool.dispatch.run import RunOptions, finish_runs
+from pool.dispatch.stream import StreamRun
+from pool.dispatch.switchboard import Switchboard
 from pool.dispatch.target import Counter, Target
 from pool.errors import ConfigError, InfeasibleError, PoolError, ReservationFailed
 from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
+from pool.host.parcel import SharedValue
 from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.manager import ResourcePoolManager
@@ -34,6 +43,7 @@ from pool.manager.succession import make_again
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
 from pool.planning.drain import DrainPolicy, child_budget
+from pool.planning.elastic import ElasticPolicy
 from pool.planning.health import HealthPolicy
 from pool.planning.lifecycle import State
 from pool.planning.notice_policy import NoticePolicy
@@ -192,6 +202,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self._grows = cluster_grows
         self._placement = Separate() if placement is None else placement
         self._seats = Seats(cluster, self._placement, shape)
+        self._switchboard = Switchboard(self)
+        self._autosizer: Autosizer | None = None
 
     def _forget_revisions(self) -> None:
         """Keep what a member is made from, what may be rolled back to, and what comes."""
@@ -366,38 +378,219 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
 
     def map(
         self,
-        work: Callable[[Any], Any] | str,
-        items: Iterable[Any],
+        work: Callable[..., Any] | str,
+        items: Iterable[Any] | AsyncIterable[Any],
         *,
         on: str = "replica",
         in_flight: int = 2,
+        in_all: int | None = None,
         errors: Errors = "raise",
         attempts: int = 3,
+        timeout_s: float | None = None,
+        batch: int | None = None,
+        key: Callable[[Any], Hashable] | None = None,
+        buffer: int | None = None,
+        progress: ProgressTo = False,
     ) -> Results:
         """Call a function on each item, spread over the pool, and yield the results in order.
 
         Each item is yielded exactly once. When a member dies or is drained under a call, the call
-        is made again on another, so the function has to be idempotent.
+        is made again on another, so the function has to be idempotent; with `attempts=1` it is
+        not made again.
 
         Args:
-            work: A function of one item, or the name of such a method of your `NodeHost`.
-            items: The input; never read further ahead than the calls in flight and the results
-                that wait for their turn.
+            work: A function of one item, plain or async, or the name of such a method of your
+                `NodeHost`. A generator's values are returned as a list.
+            items: The input, plain or asynchronous; never read further ahead than the calls in
+                flight and the results that wait to be taken. A plain one is read on the loop.
             on: `replica` sends items to each replica's first host; `host` to every host; `rank`
                 to every rank actor.
-            in_flight: Calls at once per target.
+            in_flight: Items, or batches, at once per target. Small ones share a call.
+            in_all: At once on all targets; None for no further bound.
             errors: `raise` ends the map at the first item whose function raised; `return` yields
                 the exception in the item's place.
             attempts: How many members an item may lose before it ends as `MemberLost`.
+            timeout_s: Seconds for one call; an item that takes longer ends as `CallTimeout`.
+            batch: Give the function lists of so many items, for which it returns lists of as many
+                results. They are yielded one by one.
+            key: Says for an item what it belongs to: items of one key go to one member, for as
+                long as that serves.
+            buffer: How many results, or batches of them, may wait to be taken, with those in
+                flight; four times those in flight by default.
+            progress: True shows a bar in a terminal or notebook, and log lines elsewhere; a word
+                does so under that name; a function is called with the counts.
+
+        Returns:
+            The results: an async iterator, and an async context manager that ends the map.
 
         Raises:
-            PoolFailed: The pool gave up and no member is left to work.
+            ConfigError: A value cannot be right.
+            PoolFailed: From the iterator: the pool gave up and no member is left to work.
+
+        Closing the results, or letting them go, asks members to stop what is in flight: async
+        functions are cancelled, plain ones run to their end.
+        """
+        return self._map(
+            work,
+            items,
+            MapOptions(
+                on=on,
+                in_flight=in_flight,
+                in_all=in_all,
+                errors=errors,
+                attempts=attempts,
+                timeout_s=timeout_s,
+                batch=batch,
+                key=key,
+                buffer=buffer,
+                progress=progress,
+            ),
+        )
+
+    def map_unordered(
+        self,
+        work: Callable[..., Any] | str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        **options: Any,
+    ) -> Results:
+        """Do as `map`, with its options, and yield each result as soon as it is there."""
+        return self._map(work, items, MapOptions(**options, ordered=False))
+
+    def _map(
+        self,
+        work: Callable[..., Any] | str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        options: MapOptions,
+    ) -> Results:
+        self._check_open()
+        return self._switchboard.map(work, items, options)
+
+    def submit(
+        self,
+        work: Callable[..., Any] | str,
+        *args: Any,
+        on: str = "replica",
+        key: Hashable = None,
+        idempotent: bool = False,
+        attempts: int = 3,
+        timeout_s: float | None = None,
+        in_flight: int = 100,
+        in_all: int | None = None,
+    ) -> asyncio.Future[Any]:
+        """Send one call to the least loaded member, and return the future of its result.
+
+        Args:
+            work: A function, plain or async, or the name of a method of your `NodeHost`.
+            *args: Its arguments.
+            on: As with `map`.
+            key: Calls of one key go to one member, for as long as that serves.
+            idempotent: Whether the call may be made again when a member died under it.
+            attempts: How many members it may lose then.
+            timeout_s: Seconds for the call, from when it is sent; None waits for ever.
+            in_flight: Calls at once per target; further ones wait. Calls with other bounds are
+                counted by themselves.
+            in_all: At once on all targets; None for no further bound.
+
+        Returns:
+            A future. Cancelling it stops the call: an async function is cancelled.
+
+        Raises:
+            ConfigError: A value cannot be right.
+
+        The future raises `MemberLost`, `CallTimeout`, `PoolFailed`, `PoolClosed`, or what the
+        function raised.
         """
         self._check_open()
-        dispatch = Dispatch(
-            self, work, items, on=on, in_flight=in_flight, errors=errors, attempts=attempts
+        submissions = self._switchboard.submissions(on, Limits(in_flight, in_all))
+        return submissions.submit(
+            work,
+            args,
+            key=key,
+            attempts=attempts if idempotent else 1,
+            timeout_s=timeout_s,
         )
-        return Results(dispatch)
+
+    def stream(
+        self,
+        work: Callable[..., Any] | str,
+        *args: Any,
+        on: str = "replica",
+        attempts: int = 3,
+    ) -> Results:
+        """Call a generator function on the least loaded member, and yield its values as they come.
+
+        The generator is ahead of its reader by a bounded number of values.
+
+        Args:
+            work: A generator function, plain or async, or the name of such a method.
+            *args: Its arguments.
+            on: As with `map`.
+            attempts: How many members may be lost before the first value. After it a loss is the
+                stream's end, as `MemberLost`.
+
+        Returns:
+            The values: an async iterator. Closing it ends the generator.
+        """
+        self._check_open()
+        self.targets(on)
+        return Results(StreamRun(self, on, work, args, attempts))
+
+    def share(self, value: Any) -> SharedValue:
+        """Put a large value into the cluster once, to be given to many calls.
+
+        Give what is returned as an item, or an argument, of `map`, `submit` or `stream`: the
+        function gets the value, which each member fetches once. It is there for as long as you
+        hold what is returned.
+        """
+        self._check_open()
+        return SharedValue(secrets.token_hex(16), self.cluster.share(value))
+
+    @property
+    def load(self) -> int:
+        """Calls of maps and submissions that are in flight, and those known to wait."""
+        return self._switchboard.load
+
+    def autosize(
+        self,
+        policy: ElasticPolicy | None,
+        *,
+        metric: Metric | None = None,
+        period_s: float = 1.0,
+    ) -> None:
+        """Let the pool's size follow its load, from now on; with None, no longer.
+
+        It grows at once, and shrinks after votes in a row, the least busy first, each drained. The
+        reason for each decision is in the events, as `size_decided`.
+
+        Args:
+            policy: Between which sizes, how readily, and which load one member is meant for.
+            metric: Returns the load of the whole pool, plain or async, or None when it cannot be
+                measured; by default it is `load`, and the policy's target is in calls.
+            period_s: Seconds between measurements; more than 0.
+
+        Raises:
+            ConfigError: A value cannot be right.
+        """
+        self._check_open()
+        if self._autosizer is not None:
+            self._autosizer.stop()
+            self._autosizer = None
+        if policy is not None:
+            self._autosizer = Autosizer(self, policy, metric, period_s)
+            self.spawn(self._autosizer.run)
+
+    async def resize(self, size: int, reason: str) -> None:
+        """Bring the pool to a size without waiting for it, and say why.
+
+        Raises:
+            InfeasibleError: The cluster could never hold that many; nothing is changed.
+            PoolClosed: The pool is not open, or began to close meanwhile.
+        """
+        self._check_open()
+        await self._check_fits((size,), self.shape)
+        await self._announce(desired=size)
+        self._check_open()
+        self._set_desired(size, reason)
 
     def targets(self, on: str = "replica") -> list[Target]:
         """List whom work can be sent to now.

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pool.cluster.body import Context
 from pool.cluster.interface import NOTHING, Actor, ActorSpec, Death, Fault, Lease, News
 from pool.cluster.lease import LeaseBook, wind_up
+from pool.errors import PoolError
 from pool.host.info import HostInfo, ReplicaInfo
 from pool.planning.restart import Cause
 from pool.testing.faults import Chance, FaultPlan
@@ -29,7 +30,7 @@ Done = Callable[[], object]
 class Call:
     """A call that was sent, and the future that its sender waits for."""
 
-    __slots__ = ("args", "future", "lease", "method", "sender")
+    __slots__ = ("args", "future", "lease", "method", "sender", "task")
 
     def __init__(
         self,
@@ -44,6 +45,12 @@ class Call:
         self.future = future
         self.lease = lease
         self.sender = sender
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Cancel it where it runs, if it does."""
+        if self.task is not None:
+            self.task.cancel()
 
     def settle(self, value: Any) -> None:
         """Give the sender a result, unless there is one or nobody waits any more."""
@@ -166,12 +173,13 @@ class Process(SimActor):
         self._loop.thaw_life(self._life)
 
     def perform(self, call: Call, answer: Callable[[Any, BaseException | None], None]) -> None:
-        self._spawn(self._run(call, answer))
+        call.task = self._spawn(self._run(call, answer))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work, context=self._variables)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def run(self, main: Awaitable[None], end: Callable[[str], object]) -> None:
         """Run a main program in the process, and say how it ended."""
@@ -204,6 +212,9 @@ class Process(SimActor):
                     result = await result
         except Exception as error:
             answer(None, error)
+        except asyncio.CancelledError:
+            answer(None, PoolError("the call was cancelled"))
+            raise
         else:
             answer(result, None)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from pool.cluster.interface import (
     ActorSpec,
     Cluster,
     Death,
+    Done,
     Fault,
     Found,
     Identity,
@@ -53,6 +54,10 @@ from pool.testing.room import Group, SimNode, node_kinds
 from pool.testing.world import LOG_KEPT, Autoscaler, World
 
 HEALTHY = Reply(ReplyKind.ANSWER)
+
+
+def _nothing() -> None:
+    """Stop nothing: the call was not sent."""
 
 
 class SimulatedCluster(Controls, Cluster):
@@ -195,6 +200,30 @@ class SimulatedCluster(Controls, Cluster):
                 f"{actor.identity.member} did not answer {method}() within {timeout_s:g} s"
             )
         return call.future.result()
+
+    def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
+        try:
+            call = self._world.send(self._reach(actor), method, args, sender=self._owner)
+        except MemberLost as error:
+            self._world.loop.call_soon(done, None, error)
+            return _nothing
+
+        def tell(future: asyncio.Future[Any]) -> None:
+            error = future.exception()
+            done(None if error is not None else future.result(), error)
+
+        def stop() -> None:
+            self._world.later(self._world.draw_s("call_s"), call.stop)
+
+        call.future.add_done_callback(tell)
+        return stop
+
+    def share(self, value: Any) -> Any:
+        return self.freeze(value)
+
+    async def fetch(self, reference: Any) -> Any:
+        await self._message()
+        return self.thaw(reference)
 
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
         result: asyncio.Future[Any] = self._world.loop.create_future()

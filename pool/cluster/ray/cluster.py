@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -32,6 +32,7 @@ from pool.cluster.interface import (
     ActorSpec,
     Cluster,
     Death,
+    Done,
     Found,
     Identity,
     Lease,
@@ -41,8 +42,10 @@ from pool.cluster.interface import (
     Reservation,
 )
 from pool.cluster.ray import inventory, private, reach
+from pool.cluster.ray.arrivals import Arrivals
+from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
-from pool.cluster.ray.shell import actor_class
+from pool.cluster.ray.shell import actor_class, sendable
 from pool.errors import (
     CallTimeout,
     ConfigError,
@@ -83,6 +86,7 @@ class RayCluster(Cluster):
                 "this process is not connected to Ray; call ray.init(), or "
                 'ray.init(address="auto") to join a running cluster, before you open a pool'
             )
+        self._arrivals = Arrivals()
 
     async def topology(self) -> Topology:
         return await anyio.to_thread.run_sync(_topology)
@@ -165,6 +169,22 @@ class RayCluster(Cluster):
             ) from None
         except exceptions.RayError as error:
             raise error_of(error, actor.identity.member) from None
+
+    def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
+        ref = actor.handle.call.remote(method, args)
+        return self._arrivals.expect(ref, actor.identity.member, done)
+
+    def share(self, value: Any) -> Any:
+        return ray.put(value)
+
+    async def fetch(self, reference: Any) -> Any:
+        return await reference
+
+    def bulky(self, value: Any) -> Any:
+        return Bulk(value) if type(value) is bytes and len(value) >= BULK_BYTES else value
+
+    def sendable(self, error: Exception) -> Exception:
+        return sendable(error)
 
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
         done, result = actor.handle.refer.remote(method, args)
