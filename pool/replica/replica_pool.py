@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pool.cluster.interface import (
     Identity,
     Reservation,
 )
+from pool.demand.wishing import NOTHING, Wish
 from pool.dispatch.broadcast import broadcast, in_rows
 from pool.dispatch.environments import environments
 from pool.dispatch.map import Dispatch, Errors, Results
@@ -27,13 +28,14 @@ from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
+from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
 from pool.manager.succession import make_again
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
-from pool.planning.capacity import capacity, next_plan
+from pool.planning.capacity import capacity, next_plan, plan_to_come
 from pool.planning.drain import DrainPolicy, child_budget
 from pool.planning.health import HealthPolicy
 from pool.planning.packing import Fits, Request, pack
@@ -47,6 +49,7 @@ from pool.replica.host_pool import gang_policy
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
+from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.workers import Workers
 
 if TYPE_CHECKING:
@@ -95,6 +98,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             asked.
         cluster_grows: Whether nodes may join. Then a request that does not fit the nodes of now
             is not refused but waits, as the autoscaler's demand.
+        warm: How many replicas more than the pool has are to find room at once: nodes for them are
+            kept, where the cluster grows. Nothing of it is reserved; who comes first takes it.
         cluster: The world to work in; by default the Ray cluster this process is connected to.
         health: How replicas, and their hosts, are polled, and when one counts as failed.
         restart: How often, and how soon, a failed replica is started again.
@@ -137,6 +142,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         hosts_hold_devices: bool = False,
         notices: Sequence[NoticeSource] = (),
         cluster_grows: bool = False,
+        warm: int = 0,
         cluster: Cluster | None = None,
         health: HealthPolicy | None = None,
         restart: RestartPolicy | None = None,
@@ -200,6 +206,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         )
         self._revisions = {self.revision: first}
         self._grows = cluster_grows
+        self._warm = check_warm(warm, cluster_grows)
         self._looking = anyio.Lock()
         self._seen: _Look | None = None
 
@@ -224,6 +231,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             hosts_hold_devices=present.hosts.holds_devices,
             notices=(*present.hosts.notices, *self._sources),
             cluster_grows=self._grows,
+            warm=self._warm,
             health=policies.health,
             restart=policies.restart,
             host_restart=None if present.workers.is_gang else present.hosts.policies.restart,
@@ -538,8 +546,31 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             seen = self._seen
             if seen is None or seen.shape != shape or now - seen.at > lasts_s:
                 topology = await self.cluster.topology()
-                self._seen = seen = _Look(now, shape, topology, next_plan(shape, topology))
+                plan = (plan_to_come if self._grows else next_plan)(shape, topology)
+                self._seen = seen = _Look(now, shape, topology, plan)
         return seen
+
+    def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        return [*super()._background(), *([self._keep_warm] if self._warm else [])]
+
+    async def _keep_warm(self) -> None:
+        await keep_warm(
+            self.cluster,
+            f"{self.name}:{self.instance}",
+            self.epoch,
+            self.policies.lease_s,
+            wish=self._wish,
+            changed=self.changed,
+            say=lambda why: self.emit(EventKind.SOURCE_UNAVAILABLE, source="broker", reason=why),
+            is_left=lambda: self._let_go or self._fenced is not None,
+        )
+
+    async def _wish(self) -> Wish:
+        if self._closing_by is not None:
+            return NOTHING
+        look = await self._look(LOOK_LASTS_S)
+        replicas = self._goal.desired + self._goal.spares_now + self._warm
+        return wish_for(replicas, look.plan, look.topology)
 
     def _shape_now(self) -> ReplicaShape:
         """Return the shape with the nodes left out that are about to go away."""
