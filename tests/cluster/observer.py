@@ -17,6 +17,7 @@ from pool.cluster.ray import private
 from pool.cluster.ray.cluster import RayCluster
 from pool.demand.broker import BROKER
 from tests.cluster.coordinator import start_coordinator
+from tests.tree import kill
 
 PATIENCE_S = 120.0
 
@@ -58,6 +59,16 @@ async def look() -> None:
     say("standing", there=True, totals=dict(seen.totals), pools=dict(seen.pools), way=seen.way)
 
 
+def kill_broker() -> None:
+    [broker] = [
+        actor
+        for actor in private.actor_table().values()
+        if actor["Name"] == str(BROKER) and actor["State"] == "ALIVE"
+    ]
+    kill(int(broker["Pid"]))
+    say("killed")
+
+
 def ours() -> list[str]:
     """Return the names of the live actors, the coordinator left out."""
     actors = private.actor_table().values()
@@ -78,6 +89,8 @@ def main(address: str) -> None:
                 watch_nodes(float(seconds))
             case ["look"]:
                 anyio.run(look)
+            case ["kill-broker"]:
+                kill_broker()
             case ["coordinator"]:
                 coordinator = start_coordinator()
                 say("coordinator", requesters=ray.get(coordinator.requesters.remote()))

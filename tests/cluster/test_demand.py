@@ -24,10 +24,8 @@ pytestmark = [
     pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
 ]
 
-HEALTH = pool.HealthPolicy(period_s=2, timeout_s=1, failures=3, grace_s=0)
-LEASE_S = 12.0
-GONE_S = 60.0
-"""The nodes' idle time, and how long Ray takes to end them on a busy machine."""
+HEALTH = pool.HealthPolicy(period_s=2, timeout_s=3, failures=5)
+LEASE_S = 15.0
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def test_nodes_come_members_start_and_when_the_demand_is_withdrawn_the_nodes_go(
     cluster: GrowingCluster, observer: Driven
 ) -> None:
     with cluster.run("tests.chaos.obedient", orders(cluster, "a", 1, 1)) as driver:
-        started_at = driver.said("pool_opened")[0]["at"]
+        started_at = driver.said("pool_scaled")[0]["at"]
         ready = driver.said("ready")[0]
         two = observer.ask("nodes 2", "nodes")
         assert two["count"] == 2, "one is held, one is warm"
@@ -132,3 +130,14 @@ def test_beside_rays_own_coordinator_the_broker_is_one_who_asks_it(
             assert observer.ask("requesters", "requesters")["requesters"] == ["data"]
         finally:
             observer.ask("no-coordinator", "no-coordinator")
+
+
+def test_a_broker_that_is_killed_is_followed_by_another_before_a_node_goes(
+    cluster: GrowingCluster, observer: Driven
+) -> None:
+    with cluster.run("tests.chaos.obedient", orders(cluster, "a", 0, 1)) as driver:
+        assert observer.ask("nodes 1", "nodes")["count"] == 1
+        observer.ask("kill-broker", "killed")
+        assert observer.ask(f"watch {2 * growing.IDLE_S}", "watched")["least"] == 1
+        assert observer.ask("look", "standing")["totals"]["GPU"] == 4
+        driver.close()
