@@ -114,7 +114,9 @@ class Broker:
     # -- what it does by itself ---------------------------------------------------------------
 
     async def start(self, context: Context) -> None:
-        """Begin to ask the cluster."""
+        """Begin to ask the cluster, once."""
+        if self._serving is not None:
+            return
         self._began_at = anyio.current_time()
         self._serving = asyncio.create_task(self._serve(context.cluster))
 

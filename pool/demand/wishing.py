@@ -122,9 +122,9 @@ class Wisher:
         self._told_at = -math.inf
         began_at = anyio.current_time()
         for attempt in range(ATTEMPTS):
-            if self._broker is None:
-                self._broker = await self._find_broker()
             try:
+                if self._broker is None:
+                    self._broker = await self._find_broker()
                 await self._cluster.call(
                     self._broker,
                     "wish",
@@ -145,16 +145,17 @@ class Wisher:
 
     async def _find_broker(self) -> Actor:
         found = await self._cluster.find(BROKER)
-        if found is not None:
-            return found
-        try:
-            return await _start_broker(self._cluster)
-        except NameTaken:
-            # Somebody was faster.
-            found = await self._cluster.find(BROKER)
-            if found is None:
-                raise
-            return found
+        if found is None:
+            try:
+                return await _start_broker(self._cluster)
+            except NameTaken:
+                # Somebody was faster.
+                found = await self._cluster.find(BROKER)
+                if found is None:
+                    raise
+        # Whoever made it may have died before it was begun; being begun again changes nothing.
+        await self._cluster.call(found, "start", timeout_s=START_TIMEOUT_S)
+        return found
 
 
 async def _start_broker(cluster: Cluster) -> Actor:

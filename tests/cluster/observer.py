@@ -20,6 +20,7 @@ from tests.cluster.coordinator import start_coordinator
 from tests.tree import kill
 
 PATIENCE_S = 120.0
+END_S = 30.0
 
 
 def say(what: str, **facts: object) -> None:
@@ -76,6 +77,14 @@ def ours() -> list[str]:
     return [name for name in names if name != private.COORDINATOR]
 
 
+def wait_for_end() -> None:
+    """Say which actors are left, when there are none or the patience ends."""
+    until = time.time() + END_S
+    while ours() and time.time() < until:
+        time.sleep(0.1)
+    say("ended", left=ours())
+
+
 def main(address: str) -> None:
     """Obey one order after the other, until there are no more."""
     ray.init(address=address, log_to_driver=False)
@@ -107,8 +116,8 @@ def main(address: str) -> None:
                 ray.get(coordinator.cancel_request.remote("data"))
                 ray.kill(coordinator)
                 say("no-coordinator")
-            case ["actors"]:
-                say("actors", names=ours())
+            case ["end"]:
+                wait_for_end()
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def observer(cluster: GrowingCluster) -> Iterator[Driven]:
     with cluster.run("tests.cluster.observer", cluster.address) as observer:
         yield observer
         assert observer.ask("nodes 0", "nodes")["count"] == 0
-        assert observer.ask("actors", "actors")["names"] == []
+        assert observer.ask("end", "ended")["left"] == []
 
 
 def orders(cluster: GrowingCluster, name: str, replicas: int, warm: int) -> str:

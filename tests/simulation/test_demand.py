@@ -204,6 +204,31 @@ async def test_a_broker_that_nobody_tells_anything_ends(cluster: SimulatedCluste
 
 
 @simulated
+async def test_a_broker_whose_maker_died_before_it_was_begun_is_begun_by_the_next(
+    cluster: SimulatedCluster,
+) -> None:
+    spec = pool.ActorSpec(body=Broker, label="PoolBroker", identity=BROKER, detached=True)
+    await cluster.start(spec)
+    await anyio.sleep(2 * FIRST_WISH_S)
+    async with make(cluster):
+        await anyio.sleep(SOON_S)
+        assert await count(cluster) == 1
+    assert await is_over(cluster)
+
+
+@simulated
+async def test_pools_that_come_and_go_at_any_moment_leave_no_broker(
+    cluster: SimulatedCluster,
+) -> None:
+    for step in range(60):
+        async with make(cluster, f"p{step}"):
+            await anyio.sleep(step * 0.1)
+    assert await is_over(cluster)
+    await anyio.sleep(SOON_S + GONE_S)
+    assert await count(cluster) == 0
+
+
+@simulated
 async def test_a_later_owner_is_obeyed_and_an_earlier_one_is_told(
     cluster: SimulatedCluster,
 ) -> None:
