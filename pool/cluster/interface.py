@@ -354,6 +354,31 @@ class Cluster(ABC):
         """
 
     @abstractmethod
+    async def request_capacity(
+        self,
+        bundles: Sequence[Mapping[str, float]],
+        labels: Sequence[Mapping[str, str]],
+        lasts_s: float,
+    ) -> str:
+        """Ask for nodes that could hold all these bundles, whatever they hold now.
+
+        For the broker of warm capacity alone (`pool.demand`): the cluster has one such request, and
+        each replaces the last. Groups that wait are demand by themselves.
+
+        Args:
+            bundles: Resource name to amount, of each bundle; none takes the request back.
+            labels: The labels that the node of each bundle must have, in the order of `bundles`.
+            lasts_s: Seconds after which the request may be forgotten if it is not made again.
+                Where it is forgotten at all is up to the cluster.
+
+        Returns:
+            Who was asked, in words.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """
+
+    @abstractmethod
     async def start(self, spec: ActorSpec) -> Actor:
         """Initiate the start of an actor. Its lifeline says if that fails.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pool.cluster.connect import connect
 from pool.cluster.interface import Actor, Cluster, Found, Identity
+from pool.demand.broker import BROKER
 from pool.errors import CallTimeout, MemberLost
 from pool.ownership.keeper import LEVEL, Holding
 from pool.ownership.owner import CALL_TIMEOUT_S
@@ -56,7 +57,7 @@ async def list_pools(cluster: Cluster | None = None) -> list[PoolListing]:
     holdings = await holdings_in(found, cluster)
     trees: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for one in found:
-        if one.identity.level != LEVEL:
+        if one.identity.level != LEVEL and one.identity != BROKER:
             trees[root_of(one.identity), one.identity.instance].append(one)
     for name, (_, holding) in holdings.items():
         if holding is not None and holding.record is not None:

@@ -16,6 +16,7 @@ from pool.cluster.connect import connect
 from pool.cluster.interface import Actor, Cluster, Found
 from pool.control.attach import is_held, look
 from pool.control.listing import holdings_in, root_of
+from pool.demand.broker import BROKER
 from pool.errors import PoolHeld
 from pool.ownership.keeper import LEVEL, Holding, take_away
 from pool.ownership.owner import CALL_TIMEOUT_S, dismiss
@@ -79,6 +80,8 @@ def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]
     """Say why something must not be taken away; empty when it may. The first row that fits."""
     if one.identity.level == LEVEL:
         return "it is a keeper"
+    if one.identity == BROKER:
+        return "it serves all pools, and ends when none of them wishes for anything"
     if one.actor is not None:
         return "it lives, and ends by its lease when nobody owns it"
     if not one.detached:

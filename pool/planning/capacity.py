@@ -82,6 +82,31 @@ def next_plan(shape: ReplicaShape, topology: Topology) -> BundlePlan:
         return plan_shape(shape, topology)
 
 
+def plan_to_come(shape: ReplicaShape, topology: Topology) -> BundlePlan:
+    """Choose the bundles of one more replica where nodes are yet to join.
+
+    Args:
+        shape: What the replica needs.
+        topology: The nodes there are.
+
+    Returns:
+        The plan of `next_plan`, if there is one. Otherwise the split over the fewest nodes that
+        fits nodes like those there are, were there enough of them; and where none would do, the
+        split over the fewest nodes that the shape allows, for nodes of a kind not seen yet.
+    """
+    try:
+        return next_plan(shape, topology)
+    except InfeasibleError:
+        pass
+    counts = list(shape.node_counts(shape.devices or shape.min_nodes))
+    kinds = {node.total for node in topology.select(shape.selector).nodes}
+    like_these = (n for n in counts if any(shape.bundles(n)[0].fits_in(kind) for kind in kinds))
+    n = next(like_these, counts[0])
+    bundles = shape.bundles(n)
+    reason = f"nodes for {n} bundle(s) of up to {bundles[0]} are yet to join"
+    return BundlePlan(bundles, "STRICT_PACK" if n == 1 else "STRICT_SPREAD", shape.selector, reason)
+
+
 def _only_free(topology: Topology) -> Topology:
     """Return the nodes as if they had no more than what is free of them."""
     return Topology(tuple(replace(node, total=node.available) for node in topology.nodes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
-from collections.abc import AsyncIterable, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pool.cluster.interface import (
     Identity,
     Reservation,
 )
+from pool.demand.wishing import NOTHING, Wish
 from pool.dispatch.autosize import Autosizer, Metric
 from pool.dispatch.broadcast import broadcast, in_rows
 from pool.dispatch.environments import environments
@@ -36,6 +37,7 @@ from pool.host.node_host import NodeHost
 from pool.host.parcel import SharedValue
 from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
+from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
@@ -60,6 +62,7 @@ from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
+from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.workers import Workers
 
 if TYPE_CHECKING:
@@ -91,6 +94,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             asked.
         cluster_grows: Whether nodes may join. Then a request that does not fit the nodes of now
             is not refused but waits, as the autoscaler's demand.
+        warm: How many replicas more than the pool has are to find room at once: nodes for them are
+            kept, where the cluster grows. Nothing of it is reserved; who comes first takes it.
         cluster: The world to work in; by default the Ray cluster this process is connected to.
         health: How replicas, and their hosts, are polled, and when one counts as failed.
         restart: How often, and how soon, a failed replica is started again.
@@ -135,6 +140,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         hosts_hold_devices: bool = False,
         notices: Sequence[NoticeSource] = (),
         cluster_grows: bool = False,
+        warm: int = 0,
         cluster: Cluster | None = None,
         health: HealthPolicy | None = None,
         restart: RestartPolicy | None = None,
@@ -201,9 +207,10 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self._revisions = {self.revision: first}
         self._grows = cluster_grows
         self._placement = Separate() if placement is None else placement
-        self._seats = Seats(cluster, self._placement, shape)
+        self._seats = Seats(cluster, self._placement, shape, grows=cluster_grows)
         self._switchboard = Switchboard(self)
         self._autosizer: Autosizer | None = None
+        self._warm = check_warm(warm, cluster_grows)
 
     def _forget_revisions(self) -> None:
         """Keep what a member is made from, what may be rolled back to, and what comes."""
@@ -227,6 +234,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             hosts_hold_devices=present.hosts.holds_devices,
             notices=(*present.hosts.notices, *self._sources),
             cluster_grows=self._grows,
+            warm=self._warm,
             health=policies.health,
             restart=policies.restart,
             host_restart=None if present.workers.is_gang else present.hosts.policies.restart,
@@ -722,6 +730,28 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
         return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
+
+    def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        return [*super()._background(), *([self._keep_warm] if self._warm else [])]
+
+    async def _keep_warm(self) -> None:
+        await keep_warm(
+            self.cluster,
+            f"{self.name}:{self.instance}",
+            self.epoch,
+            self.policies.lease_s,
+            wish=self._wish,
+            changed=self.changed,
+            say=lambda why: self.emit(EventKind.SOURCE_UNAVAILABLE, source="broker", reason=why),
+            is_left=lambda: self._let_go or self._fenced is not None,
+        )
+
+    async def _wish(self) -> Wish:
+        if self._closing_by is not None:
+            return NOTHING
+        plan, topology = await self._seats.look(self.shape)
+        replicas = self._goal.desired + self._goal.spares_now + self._warm
+        return wish_for(replicas, plan, topology)
 
     def _shape_now(self, slot: int) -> ReplicaShape:
         """Return the shape with the nodes left out that are about to go away.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import anyio
 
 from pool.cluster.interface import Cluster, Reservation
+from pool.errors import InfeasibleError
+from pool.planning.capacity import plan_to_come
 from pool.planning.placement import Placement, stay
 from pool.planning.shape import BundlePlan, ReplicaShape
 from pool.planning.topology import Topology
@@ -55,12 +57,16 @@ class Seats:
         cluster: Whose nodes to look at.
         placement: How replicas are laid out.
         usual: The pool's shape; one that differs leaves nodes out for a while.
+        grows: Whether nodes may come, so that what fits none of now is asked for all the same.
     """
 
-    def __init__(self, cluster: Cluster, placement: Placement, usual: ReplicaShape) -> None:
+    def __init__(
+        self, cluster: Cluster, placement: Placement, usual: ReplicaShape, *, grows: bool = False
+    ) -> None:
         self._cluster = cluster
         self._placement = placement
         self._usual = usual
+        self._grows = grows
         self._looking = anyio.Lock()
         self._seen: _Look | None = None
         self._left = Topology(())
@@ -133,7 +139,12 @@ class Seats:
 
     async def _look(self, shape: ReplicaShape) -> None:
         topology = await self._cluster.topology()
-        plan = self._placement.next_plan(shape, topology)
+        try:
+            plan = self._placement.next_plan(shape, topology)
+        except InfeasibleError:
+            if not self._grows:
+                raise
+            plan = plan_to_come(shape, topology)
         self._seen = _Look(anyio.current_time(), shape, topology, plan)
         self._left = topology
         self._seats.clear()

@@ -35,6 +35,7 @@ from pool.cluster.interface import (
     ReplyKind,
     Reservation,
 )
+from pool.demand.broker import BROKER
 from pool.errors import (
     CallTimeout,
     Fenced,
@@ -44,6 +45,7 @@ from pool.errors import (
     ReservationFailed,
     SourceUnavailable,
 )
+from pool.planning.resources import Resources
 from pool.planning.restart import Cause
 from pool.planning.shape import BundlePlan
 from pool.planning.topology import Topology
@@ -171,6 +173,19 @@ class SimulatedCluster(Controls, Cluster):
         if group is not None:
             self._check_own(group.identity, "release")
             self._world.drop_group(group, "it was given back")
+
+    async def request_capacity(
+        self,
+        bundles: Sequence[Mapping[str, float]],
+        labels: Sequence[Mapping[str, str]],
+        lasts_s: float,
+    ) -> str:
+        if self._world.away_until > self._world.now:
+            raise SourceUnavailable("the simulated cluster's control is away")
+        await self._message()
+        if not self._is_cut_off:
+            self._world.request_capacity([Resources(bundle) for bundle in bundles])
+        return "the simulated autoscaler"
 
     async def start(self, spec: ActorSpec) -> Actor:
         await self._until_back()
@@ -406,6 +421,7 @@ class SimulatedCluster(Controls, Cluster):
         mine = self._owner.spec.identity if self._owner is not None else None
         if (
             mine is not None
+            and identity != BROKER  # Everybody's.
             and mine.level not in ("driver", "keeper")
             and identity.instance != mine.instance
         ):

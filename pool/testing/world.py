@@ -24,6 +24,7 @@ from pool.cluster.body import Context
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Death, Fault, Identity, Lease
 from pool.cluster.lease import LeaseBook
 from pool.errors import Fenced, MemberLost, MemberUnreachable
+from pool.planning.resources import Resources
 from pool.planning.restart import Cause
 from pool.planning.shape import BundlePlan
 from pool.replica.replica import Replica
@@ -36,23 +37,29 @@ from pool.testing.virtual_time import EPOCH_S, VirtualTimeLoop, current_loop
 LOG_KEPT = 200_000
 LATE_S = 1e-6
 """What comes later than this was kept waiting by a stall."""
+IDLE_LOOKS = 4
+"""How many times a node is looked at before it counts as idle."""
 READ_S = 0.001
 """How long it then takes to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaler:
-    """Let nodes join when placement groups wait for room.
+    """Let nodes join when placement groups wait for room, or capacity is asked for.
 
     Args:
         node: What each new node is.
         delay_s: Seconds from the demand to the node.
         nodes_max: How many nodes the cluster may have in all.
+        idle_s: Seconds after which a node that joined is taken away, when nothing is on it and the
+            capacity that is asked for is there without it; never, by default. Labels are not
+            regarded.
     """
 
     node: SimNode
     delay_s: float = 120.0
     nodes_max: int = 1_000_000
+    idle_s: float = math.inf
 
 
 class World:
@@ -85,6 +92,9 @@ class World:
         self.log: deque[str] = deque(maxlen=log_kept)
         self._autoscaler = autoscaler
         self._ordered = 0
+        # Those of them that are for warm capacity, and that no group has been promised yet.
+        self._ordered_warm = 0
+        self._wanted: list[Resources] = []
         self._answered: set[str] = set()
         self._loop: VirtualTimeLoop | None = None
         self._variables = Variables()
@@ -198,19 +208,57 @@ class World:
         for group in self.room.pending.values():
             if group.id in self._answered:
                 continue
-            room = scaler.nodes_max - len(self.room.places) - self._ordered
-            wanted = min(group.plan.n_nodes, room)
-            if wanted <= 0:
+            coming = min(group.plan.n_nodes, self._ordered_warm)
+            wanted = min(group.plan.n_nodes - coming, self._nodes_left(scaler))
+            if wanted + coming <= 0:
                 return
             self._answered.add(group.id)
-            self._ordered += wanted
-            self.say(f"autoscaler orders {wanted} nodes for {group.identity.member}")
-            for _ in range(wanted):
-                self.later(scaler.delay_s, self._deliver_node, scaler.node)
+            self._ordered_warm -= coming
+            self._order(scaler, wanted, group.identity.member)
 
-    def _deliver_node(self, kind: SimNode) -> None:
+    def _nodes_left(self, scaler: Autoscaler) -> int:
+        return max(0, scaler.nodes_max - len(self.room.places) - self._ordered)
+
+    def _order(self, scaler: Autoscaler, count: int, what_for: str) -> None:
+        if not count:
+            return
+        self._ordered += count
+        self.say(f"autoscaler orders {count} nodes for {what_for}")
+        for _ in range(count):
+            self.later(scaler.delay_s, self._deliver_node, scaler)
+
+    def _deliver_node(self, scaler: Autoscaler) -> None:
         self._ordered -= 1
-        self.add_node(kind)
+        self._ordered_warm = min(self._ordered_warm, self._ordered)
+        node_id = self.add_node(scaler.node)
+        if scaler.idle_s < math.inf:
+            self._watch_idle(scaler, self.room.places[node_id], 0)
+
+    def request_capacity(self, bundles: list[Resources]) -> None:
+        """Let there be nodes that could hold all this, in the place of what was asked before."""
+        if bundles != self._wanted:
+            self._wanted = bundles
+            self.say(f"capacity for {len(bundles)} bundles is asked for")
+        scaler = self._autoscaler
+        if scaler is not None:
+            totals = [place.total for place in self.room.places.values() if not place.draining]
+            coming = [scaler.node.total] * self._ordered
+            short = _nodes_short(bundles, totals + coming, scaler.node.total)
+            count = min(short, self._nodes_left(scaler))
+            self._ordered_warm += count
+            self._order(scaler, count, "warm capacity")
+
+    def _watch_idle(self, scaler: Autoscaler, place: Place, looks: int) -> None:
+        """Take a node away that was found idle so many times, one after the other."""
+        if self.room.places.get(place.node_id) is not place:
+            return
+        looks = 0 if place.groups or place.actors else looks + 1
+        if looks > IDLE_LOOKS:
+            others = [each.total for each in self.room.places.values() if each is not place]
+            if not _nodes_short(self._wanted, others, scaler.node.total):
+                self.lose_node(place, "it was idle")
+                return
+        self.later(scaler.idle_s / IDLE_LOOKS, self._watch_idle, scaler, place, looks)
 
     # -- nodes --------------------------------------------------------------------------------
 
@@ -633,6 +681,22 @@ def _is_between(actor: SimActor, call: Call) -> bool:
     if actor.is_dead:
         return not actor.is_beside(call.sender)
     return actor.place is not None and actor.place.silent and not actor.is_beside(call.sender)
+
+
+def _nodes_short(bundles: Iterable[Resources], nodes: Iterable[Resources], kind: Resources) -> int:
+    """Return how many nodes of a kind are missing for all bundles, first come, first served."""
+    left = list(nodes)
+    short = 0
+    for bundle in bundles:
+        at = next((index for index, room in enumerate(left) if bundle.fits_in(room)), None)
+        if at is None:
+            if not bundle.fits_in(kind):
+                continue  # No number of nodes would do.
+            short += 1
+            at = len(left)
+            left.append(kind)
+        left[at] -= bundle
+    return short
 
 
 _HANGS = (("start", "start_hangs"), ("drain", "drain_hangs"), ("shutdown", "shutdown_hangs"))

@@ -29,15 +29,19 @@ class Orders:
 
     Args:
         address: Where Ray is.
+        name: The pool's name.
         devices: GPUs of one replica.
         replicas: How many replicas.
+        warm: Room for how many more is kept warm, in a cluster that grows if there are any.
         health: The pool's health policy.
         lease_s: How long members live without a word.
     """
 
     address: str
+    name: str = "obedient"
     devices: int = 2
     replicas: int = 2
+    warm: int = 0
     health: pool.HealthPolicy = field(default_factory=pool.HealthPolicy)
     lease_s: float = 60.0
 
@@ -116,12 +120,14 @@ async def obey(replicas: pool.ReplicaPool) -> None:
 
 async def main(orders: Orders) -> None:
     async with pool.ReplicaPool(
-        "obedient",
+        orders.name,
         shape=pool.ReplicaShape(devices=orders.devices),
         health=orders.health,
         restart=QUICK,
         drain=BRIEF,
         lease_s=orders.lease_s,
+        cluster_grows=orders.warm > 0,
+        warm=orders.warm,
     ) as replicas:
         replicas.follow(
             lambda event: say(

@@ -7,6 +7,7 @@ When one of these fails after an upgrade, its name says which part the new versi
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ import ray
 from pool.cluster.ray import private
 from pool.planning.environment import DEVICE_VARIABLES
 from tests import hosts
+from tests.cluster.coordinator import ACTOR, start_coordinator
 from tests.world import World
 
 pytestmark = pytest.mark.ray
@@ -157,3 +159,25 @@ def test_the_variables_that_say_which_devices_a_process_sees_are_those_of_the_ta
     for manager in managers:
         variable = manager.get_visible_accelerator_ids_env_var()
         assert variable is None or variable in known[manager.get_resource_name()], HERE
+
+
+def test_autoscaling_coordinator_finds_the_actor_of_ray_data_and_what_it_takes_is_as_we_call_it(
+    world: World,
+) -> None:
+    """Row N7: its name, its namespace, and its two methods."""
+    assert private.autoscaling_coordinator() is None, HERE
+    coordinator = start_coordinator()
+    try:
+        assert private.autoscaling_coordinator() == coordinator, HERE
+        request = {"requester_id": "t", "resources": [{"CPU": 1}], "expire_after_s": 30}
+        labels = [{"zone": "a"}]
+        ray.get(coordinator.request_resources.remote(**request, label_selectors=labels), timeout=60)
+        assert ray.get(coordinator.requesters.remote(), timeout=60) == ["t"], HERE
+        ray.get(coordinator.cancel_request.remote("t"), timeout=60)
+        assert ray.get(coordinator.requesters.remote(), timeout=60) == [], HERE
+    finally:
+        ray.kill(coordinator)
+    source = (
+        Path(ray.__file__).parent.joinpath(*ACTOR.split(".")[1:]).with_suffix(".py").read_text()
+    )
+    assert source.count(f'"{private.COORDINATOR}"') == 2, HERE

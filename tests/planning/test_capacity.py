@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.errors import InfeasibleError
-from pool.planning.capacity import capacity, next_plan
+from pool.planning.capacity import capacity, next_plan, plan_to_come
 from pool.planning.resources import Resources
 from pool.planning.shape import ReplicaShape
 from pool.planning.topology import Node, Topology
@@ -82,3 +82,37 @@ def test_when_nothing_is_free_the_plan_is_one_to_wait_with() -> None:
     assert next_plan(ReplicaShape(devices=8, max_nodes=2), nodes(8, free=(0,))).n_nodes == 1
     with pytest.raises(InfeasibleError):
         next_plan(ReplicaShape(devices=16), nodes(8))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "shape", "bundles"),
+    [
+        ((8,), ReplicaShape(devices=8), 1),  # it is there
+        ((), ReplicaShape(devices=8), 1),  # nothing is known: as few nodes as may be
+        ((), ReplicaShape(devices=8, min_nodes=2), 2),
+        ((), ReplicaShape(cpus=4, min_nodes=2), 2),
+        ((4,), ReplicaShape(devices=16), 4),  # four like the one there is
+        ((4, 2), ReplicaShape(devices=16, max_nodes=8), 4),
+        ((3,), ReplicaShape(devices=8), 4),
+        ((4,), ReplicaShape(devices=16, max_nodes=2), 1),  # another kind has to come
+    ],
+)
+def test_where_nodes_are_yet_to_join_the_plan_is_for_nodes_like_those_there_are(
+    gpus: tuple[int, ...], shape: ReplicaShape, bundles: int
+) -> None:
+    plan = plan_to_come(shape, nodes(*gpus))
+    assert len(plan.bundles) == plan.n_nodes == bundles
+    assert plan.total == shape.total
+
+
+@given(st.lists(st.integers(0, 8), max_size=6), st.sampled_from([1, 2, 4, 8, 16]))
+def test_a_plan_that_fits_the_nodes_there_are_is_the_same_as_ever(
+    gpus: list[int], devices: int
+) -> None:
+    shape = ReplicaShape(devices=devices)
+    try:
+        expected = next_plan(shape, nodes(*gpus))
+    except InfeasibleError:
+        assert "yet to join" in plan_to_come(shape, nodes(*gpus)).reason
+    else:
+        assert plan_to_come(shape, nodes(*gpus)) == expected

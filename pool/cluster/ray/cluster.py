@@ -41,7 +41,7 @@ from pool.cluster.interface import (
     ReplyKind,
     Reservation,
 )
-from pool.cluster.ray import inventory, private, reach
+from pool.cluster.ray import capacity, inventory, private, reach
 from pool.cluster.ray.arrivals import Arrivals
 from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
@@ -144,6 +144,17 @@ class RayCluster(Cluster):
         # What is not had in time, or not at all, is started when it is needed.
         with contextlib.suppress(Exception):
             await anyio.to_thread.run_sync(private.prestart_workers, nodes, WARM_TIMEOUT_S)
+
+    async def request_capacity(
+        self,
+        bundles: Sequence[Mapping[str, float]],
+        labels: Sequence[Mapping[str, str]],
+        lasts_s: float,
+    ) -> str:
+        try:
+            return await capacity.request(bundles, labels, lasts_s)
+        except Exception as error:
+            raise SourceUnavailable(f"Ray was not asked for capacity: {error!r}") from error
 
     async def start(self, spec: ActorSpec) -> Actor:
         # NB: in a thread, for Ray asks its GCS whether the name is free, and waits for an answer.

@@ -77,6 +77,21 @@ def is_job_dead(job_id: str) -> bool:
     return all(job["IsDead"] for job in jobs if job["JobID"] == job_id)
 
 
+COORDINATOR = "AutoscalingCoordinator"
+"""The name, and the namespace, of the actor by which Ray Data and Ray Train ask for capacity."""
+
+
+def autoscaling_coordinator() -> Any:
+    """Return the handle of Ray's autoscaling coordinator; None where it does not live.
+
+    Its class is private, and importing it takes what Ray Data needs.
+    """
+    try:
+        return ray.get_actor(COORDINATOR, namespace=COORDINATOR)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class GroupRecord:
     """Hold what the GCS knows of a placement group."""
