@@ -23,6 +23,7 @@ class EventKind(StrEnum):
 
     POOL_OPENED = "pool_opened"
     POOL_SCALED = "pool_scaled"
+    POOL_CLAMPED = "pool_clamped"
     POOL_ROLLING = "pool_rolling"
     POOL_ROLLED = "pool_rolled"
     POOL_FAILED = "pool_failed"
@@ -53,6 +54,7 @@ _LEVELS = {
     EventKind.POOL_FAILED: "error",
     EventKind.POOL_FENCED: "error",
     EventKind.LEFTOVER: "error",
+    EventKind.POOL_CLAMPED: "warning",
     EventKind.GANG_FAILED: "warning",
     EventKind.MEMBER_FAULT: "warning",
     EventKind.MEMBER_NOTICE: "warning",
