@@ -97,7 +97,8 @@ class Slices(Placement):
         A replica must not be placed on parts of two slices, so one that has to wait is told for
         which slice.
         """
-        free, taken = [], []
+        free: list[tuple[str, ...]] = []
+        taken: list[tuple[str, ...]] = []
         for each in find_slices(self.kind, topology, plan.selector):
             if each.is_whole and _fit(each.hosts, plan.bundles):
                 (free if _is_free(each.hosts, plan.bundles) else taken).append(each.nodes)

@@ -36,7 +36,7 @@ def test_a_bundle_has_all_chips_of_a_host_and_the_first_the_slices_head() -> Non
     head = Resources({"TPU": 4, "CPU": 8, "TPU-v4-16-head": 1})
     assert plan.bundles == (head, Resources({"TPU": 4, "CPU": 8}))
     assert plan.strategy == "STRICT_SPREAD"
-    assert plan.selector.node_ids == {"a.0", "a.1"}
+    assert plan.selector.node_ids == frozenset({"a.0", "a.1"})
 
 
 def test_a_slice_of_one_host_is_packed() -> None:
