@@ -106,10 +106,12 @@ class SlicePool(ReplicaPool):
                 raise ReservationFailed("its group was placed on nodes that are not one slice")
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self.cluster.release(reservation)
+                await self.release(reservation)
             raise
         return reservation
 
     async def explain_wait(self, identity: Identity) -> str:
-        why = self._slices.why_not_now(self._shape_now(), await self.cluster.topology())
+        why = self._slices.why_not_now(
+            self._shape_now(identity.slot), await self.cluster.topology()
+        )
         return why or "its placement group is being made"
