@@ -26,8 +26,9 @@ class Slices(Placement):
 
     Args:
         kind: The type of slice.
-        grows: Whether slices may join. Then what waits for one is shown to the cluster as a
-            reservation, from the usual size of such a slice's hosts.
+        grows: Whether slices may join. Then what waits for one, as none is free, is shown to the
+            cluster as a reservation, from the usual size of such a slice's hosts. Whoever makes it
+            has to see with `is_slice` where it came to be.
     """
 
     kind: SliceType
@@ -67,19 +68,19 @@ class Slices(Placement):
         """
         found = self.find(shape, topology)
         usable = [each for each in found if each.is_whole]
-        if not usable:
-            if self.grows:
-                return self._hoped_for(shape)
-            raise InfeasibleError(
-                f"No {self.kind.name} slice can be used: {describe(self.kind, found)}.",
-                topology.describe(TPU),
-            )
         layouts = Counter(self._bundles(each, shape) for each in usable)
         free = Counter(
             bundles
             for each in usable
             if _is_free(each.hosts, bundles := self._bundles(each, shape))
         )
+        if self.grows and not free:
+            return self._hoped_for(shape)
+        if not usable:
+            raise InfeasibleError(
+                f"No {self.kind.name} slice can be used: {describe(self.kind, found)}.",
+                topology.describe(TPU),
+            )
         chosen = max(layouts, key=lambda bundles: (free[bundles], layouts[bundles]))
         nodes = [each.nodes for each in usable if self._bundles(each, shape) == chosen]
         selector = replace(shape.selector, node_ids=frozenset(sum(nodes, ())))
@@ -95,14 +96,14 @@ class Slices(Placement):
         """Choose whole slices: those that are free, by name, and then those that are in use.
 
         A replica must not be placed on parts of two slices, so one that has to wait is told for
-        which slice.
+        which slice. Where slices may join, it waits for whichever is free first.
         """
         free: list[tuple[str, ...]] = []
         taken: list[tuple[str, ...]] = []
         for each in find_slices(self.kind, topology, plan.selector):
             if each.is_whole and _fit(each.hosts, plan.bundles):
                 (free if _is_free(each.hosts, plan.bundles) else taken).append(each.nodes)
-        return [*free, *taken][:count]
+        return (free if self.grows else [*free, *taken])[:count]
 
     def find(self, shape: ReplicaShape, topology: Topology) -> tuple[Slice, ...]:
         """Return the slices there are; one whose hosts are too small for a replica is not whole.

@@ -107,6 +107,7 @@ class SlicePool(ReplicaPool):
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.release(reservation)
+            self._seats.not_had(identity.slot)
             raise
         return reservation
 

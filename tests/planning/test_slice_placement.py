@@ -76,8 +76,14 @@ def test_where_no_slice_is_whole_the_error_says_what_each_lacks() -> None:
     assert "worker 1 of 2 is missing" in V4_16.capacity(SHAPE, 1, topology).reason
 
 
-def test_where_slices_may_join_the_cluster_is_asked_for_one() -> None:
-    plan = replace(V4_16, grows=True).next_plan(SHAPE, of())
+@pytest.mark.parametrize("nodes", [[], busy(whole("a")), [host("a", 0)]])
+def test_where_slices_may_join_and_none_is_free_the_cluster_is_asked_for_one(
+    nodes: list[Node],
+) -> None:
+    growing = replace(V4_16, grows=True)
+    plan = growing.next_plan(SHAPE, of(*nodes))
+    assert growing.assign(plan, 1, of(*nodes)) == []
+    assert growing.assign(plan, 2, of(*nodes, *whole("b"))) == [("b.0", "b.1")]
     assert plan.bundles[0].get("TPU-v4-16-head") == 1
     assert [bundle.get("TPU") for bundle in plan.bundles] == [4, 4]
     assert plan.selector.labels == {"ray.io/tpu-pod-type": "v4-16"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import anyio
 import pytest
 
@@ -112,7 +114,8 @@ def test_a_slice_that_lost_a_host_is_not_used_until_it_is_back() -> None:
     run(main)
 
 
-def test_a_slice_in_use_is_waited_for_and_never_taken_in_parts() -> None:
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_slice_in_use_is_waited_for_and_never_taken_in_parts(grows: bool) -> None:
     """Half of each of two slices is free, which would make up one."""
 
     async def main() -> None:
@@ -127,8 +130,11 @@ def test_a_slice_in_use_is_waited_for_and_never_taken_in_parts() -> None:
         )
         async with pool.ReplicaPool("halves", shape=shape, cluster=cluster) as halved:
             assert (await halved.scale(2, timeout_s=60)).is_complete
-            async with pool.SlicePool("train", slice_type="v4-16", cluster=cluster) as replicas:
-                with pytest.raises(pool.SizeUnreachable, match="slice a is in use by pool halves"):
+            async with pool.SlicePool(
+                "train", slice_type="v4-16", cluster_grows=grows, cluster=cluster
+            ) as replicas:
+                why = "not one slice" if grows else "slice a is in use by pool halves"
+                with pytest.raises(pool.SizeUnreachable, match=why):
                     await replicas.scale(1, timeout_s=60)
                 await halved.scale(0)
                 await replicas.scale(1, timeout_s=60)
@@ -152,5 +158,31 @@ def test_a_cluster_that_grows_is_shown_what_is_wanted() -> None:
                 await anyio.sleep(30)
             await replicas.wait_settled(timeout_s=120)
             assert await where(cluster, replicas[0]) == ["a.0", "a.1"]
+
+    run(main)
+
+
+def test_a_pool_that_is_made_again_is_the_same() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster(slices("a"))
+        replicas = pool.SlicePool(
+            "train",
+            slice_type="v4-16",
+            cpus_per_chip=2,
+            memory_bytes_per_chip=5,
+            selector=pool.NodeSelector(exclude_head=True),
+            clamp=True,
+            spares=1,
+            cluster=cluster,
+        )
+        recipe = pickle.loads(pickle.dumps(replicas.recipe()))
+        again = recipe(cluster)
+        assert isinstance(again, pool.SlicePool)
+        assert again.shape == replicas.shape
+        assert again.policies == replicas.policies
+        options = [each.recipe().keywords for each in (again, replicas)]  # type: ignore[attr-defined]
+        for each in options:
+            each.pop("notices")
+        assert options[0] == options[1]
 
     run(main)
