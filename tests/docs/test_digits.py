@@ -23,7 +23,7 @@ from docs.examples.digits.train import Config
 from tests.docs import held
 from tests.docs.held import Held, hold, hold_at
 from tests.tree import BRIEF, HASTY, QUICK, eventually, every_gpu_taken
-from tests.world import World
+from tests.world import World, is_alive
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 20
@@ -191,8 +191,11 @@ def test_torchrun_on_every_host_goes_on_when_one_is_lost_by_itself_or_with_its_n
                 world.watch(one.pid, other.pid)
                 other.kill()
                 await eventually(lambda: epochs_done(config) == 2, 150)
-            world.watch(*(process.pid for process in trainers(tmp_path)))
+            gang = trainers(tmp_path)
+            world.watch(*(process.pid for process in gang))
             await anyio.to_thread.run_sync(cluster.remove_node, nodes.pop(), False)
+            # What ran there is ended a little later, and must not finish the work meanwhile.
+            await eventually(lambda: not all(map(is_alive, gang)), 60)
             hold(config).unlink()
 
     try:
