@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from pool.replica.process import ManagedProcess as ManagedProcess
     from pool.replica.ranks import Ranks as Ranks
     from pool.replica.replica_pool import ReplicaPool as ReplicaPool
+    from pool.replica.slice_pool import SlicePool as SlicePool
     from pool.signals import Stop as Stop
     from pool.signals import stop_on as stop_on
 
@@ -191,6 +192,7 @@ __all__ = [
     "Shared",
     "SharedValue",
     "SizeUnreachable",
+    "SlicePool",
     "SlotSnapshot",
     "SourceUnavailable",
     "StartFailed",
@@ -288,6 +290,7 @@ _HOMES = {
     "pool.replica.process": ("ManagedProcess",),
     "pool.replica.ranks": ("Ranks",),
     "pool.replica.replica_pool": ("ReplicaPool",),
+    "pool.replica.slice_pool": ("SlicePool",),
     "pool.signals": ("Stop", "stop_on"),
 }
 """Where each export is at home."""

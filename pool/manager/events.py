@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     POOL_OPENED = "pool_opened"
     POOL_SCALED = "pool_scaled"
     SIZE_DECIDED = "size_decided"
+    POOL_CLAMPED = "pool_clamped"
     POOL_ROLLING = "pool_rolling"
     POOL_ROLLED = "pool_rolled"
     POOL_FAILED = "pool_failed"
@@ -54,6 +55,7 @@ _LEVELS = {
     EventKind.POOL_FAILED: "error",
     EventKind.POOL_FENCED: "error",
     EventKind.LEFTOVER: "error",
+    EventKind.POOL_CLAMPED: "warning",
     EventKind.GANG_FAILED: "warning",
     EventKind.MEMBER_FAULT: "warning",
     EventKind.MEMBER_NOTICE: "warning",

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pool.cluster.interface import Cluster
 from pool.errors import ConfigError
 from pool.host.info import HostInfo
+from pool.planning.slices import SLICE_LABEL, WORKER_LABEL
 from pool.planning.topology import Topology
 from pool.rendezvous.base import Place, Rendezvous, check_port, worlds
 from pool.rendezvous.ports import PortBook
-
-SLICE_LABEL = "ray.io/tpu-slice-name"
-WORKER_LABEL = "ray.io/tpu-worker-id"
 
 
 def tpu_multislice(*, port: int | None = None) -> Rendezvous:

@@ -12,14 +12,18 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import psutil
 import pytest
 import torch
 
 import pool
+from docs.examples.digits import launched
 from docs.examples.digits.elastic import train
-from docs.examples.digits.train import Config, Trainer
+from docs.examples.digits.train import Config
+from tests.docs import held
+from tests.docs.held import Held, hold, hold_at
 from tests.tree import BRIEF, HASTY, QUICK, eventually, every_gpu_taken
-from tests.world import World
+from tests.world import World, is_alive
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 20
@@ -92,19 +96,6 @@ def test_the_program_trains_on_a_pool_of_two_nodes_without_devices(
     assert {epoch["world"] for epoch in epochs} == {4}
 
 
-class Held(Trainer):
-    """Wait before an epoch, for as long as there is a file that says so."""
-
-    def one_epoch(self, epoch: int) -> float:
-        while epoch == HELD_AT and hold(self.config).exists():
-            time.sleep(0.02)
-        return super().one_epoch(epoch)
-
-
-def hold(config: Config) -> Path:
-    return config.checkpoint.with_name("hold")
-
-
 async def on_a_pool(config: Config) -> pool.Outcome[list[dict[str, Any]]]:
     """Train on two nodes, one rank on each."""
     shape = pool.ReplicaShape(devices=8)
@@ -127,7 +118,7 @@ def test_a_training_that_loses_a_node_half_way_ends_with_what_it_would_have(
         async def run() -> None:
             outcomes.append(await on_a_pool(config))
 
-        hold(config).touch()
+        hold_at(config, HELD_AT)
         async with anyio.create_task_group() as tasks:
             with every_gpu_taken():
                 nodes.extend(cluster.add_node(num_cpus=8, num_gpus=4) for _ in range(2))
@@ -159,3 +150,64 @@ def test_a_training_that_loses_a_node_half_way_ends_with_what_it_would_have(
     finally:
         for node in nodes:
             cluster.remove_node(node)
+
+
+def trainers(folder: Path) -> list[psutil.Process]:
+    """Return the processes that train in a folder, without those that launched them."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or ()
+        if f"--folder={folder}" in words and "torch.distributed.run" not in words:
+            found.append(process)
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torchrun_on_every_host_goes_on_when_one_is_lost_by_itself_or_with_its_node(
+    world: World, tmp_path: Path
+) -> None:
+    """Two nodes are added for this alone, one launcher runs on each, and one node is lost."""
+    cluster, config = world.cluster.cluster, Config(str(tmp_path), 4)
+    nodes: list[Any] = []
+    outcomes: list[pool.Outcome[dict[str, Any]]] = []
+
+    async def run() -> None:
+        # One CPU for each: numbers are added in another order by more threads.
+        shape, program = pool.ReplicaShape(devices=8, cpus=2), Path(held.__file__)
+        policies = {"health": HASTY, "restart": QUICK, "drain": BRIEF}
+        outcomes.append(await launched.train(config, shape, 1, program, **policies))
+
+    async def main() -> None:
+        hold_at(config, 1)
+        async with anyio.create_task_group() as tasks:
+            with every_gpu_taken():
+                nodes.extend(cluster.add_node(num_cpus=8, num_gpus=4) for _ in range(2))
+                tasks.start_soon(run)
+                await eventually(lambda: epochs_done(config) == 1, 150)
+                hold_at(config, 2)
+                one, other = trainers(tmp_path)
+                world.watch(one.pid, other.pid)
+                other.kill()
+                await eventually(lambda: epochs_done(config) == 2, 150)
+            gang = trainers(tmp_path)
+            world.watch(*(process.pid for process in gang))
+            await anyio.to_thread.run_sync(cluster.remove_node, nodes.pop(), False)
+            # What ran there is ended a little later, and must not finish the work meanwhile.
+            await eventually(lambda: not all(map(is_alive, gang)), 60)
+            hold(config).unlink()
+
+    try:
+        anyio.run(main)
+    finally:
+        for node in nodes:
+            cluster.remove_node(node)
+    [outcome] = outcomes
+    result = outcome.unwrap()
+    assert outcome.lost.get(pool.Cause.CRASH), outcome
+    assert sum(outcome.lost.values()) == outcome.attempts - 1 >= 2, outcome
+    assert (result["resumed_at"], result["world"]) == (2, 2)
+    assert [epoch["epoch"] for epoch in result["history"]] == [0, 1, 2, 3]
+    calm = torchrun(tmp_path / "calm", 2, config.epochs)
+    assert result["weights"] == calm["weights"], "to the last bit"

@@ -38,6 +38,7 @@ def test_every_event_is_logged_with_its_facts_and_only_trouble_above_info(
     trouble = {
         EventKind.POOL_FAILED,
         EventKind.POOL_FENCED,
+        EventKind.POOL_CLAMPED,
         EventKind.POOL_HURRIED,
         EventKind.LEFTOVER,
         EventKind.GANG_FAILED,

@@ -162,15 +162,15 @@ def digest(net: nn.Module) -> str:
     return sums.hexdigest()[:16]
 
 
-def main() -> None:
+def main(kind: type[Trainer] = Trainer) -> None:
     """Train as one process of `torchrun`."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     for field in dataclasses.fields(Config):
-        kind = {"str": str, "int": int, "float": float}[str(field.type)]
+        read = {"str": str, "int": int, "float": float}[str(field.type)]
         is_needed = field.default is dataclasses.MISSING
         default = None if is_needed else field.default
-        parser.add_argument(f"--{field.name}", type=kind, required=is_needed, default=default)
-    trainer = Trainer(Config(**vars(parser.parse_args())))
+        parser.add_argument(f"--{field.name}", type=read, required=is_needed, default=default)
+    trainer = kind(Config(**vars(parser.parse_args())))
     try:
         result = trainer.train()
         if trainer.rank == 0:
