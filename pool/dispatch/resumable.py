@@ -140,24 +140,39 @@ async def run_resumable(
         try:
             await _until_whole(pool)
             value = await work(attempt)
-        except MemberLost as error:
+        except Exception as raised:
+            error = _telling(raised)
+        else:
+            return Outcome(Ending.SUCCEEDED, attempt + 1, dict(lost), value=value)
+        attempt += 1
+        if isinstance(error, NotAdmitted):
+            # A member began to leave as the try began, which the pool will hear of in a moment.
+            await anyio.sleep(RETRY_S)
+        elif isinstance(error, MemberLost):
             cause = await _cause_of(pool, error)
             lost[cause] += 1
-            attempt += 1
             limit = limits.get(cause, 0)
             if limit is not None and lost[cause] > limit:
                 ending = Ending.PREEMPTED if cause in _PLATFORM else Ending.FAILED
                 return Outcome(ending, attempt, dict(lost), error=error)
-        except NotAdmitted:
-            # A member began to leave as the try began, which the pool will hear of in a moment.
-            attempt += 1
-            await anyio.sleep(RETRY_S)
-        except PoolFailed as error:
-            return Outcome(Ending.FAILED, attempt + 1, dict(lost), error=error)
-        except Exception as error:
-            return Outcome(Ending.ERROR, attempt + 1, dict(lost), error=error)
         else:
-            return Outcome(Ending.SUCCEEDED, attempt + 1, dict(lost), value=value)
+            ending = Ending.FAILED if isinstance(error, PoolFailed) else Ending.ERROR
+            return Outcome(ending, attempt, dict(lost), error=error)
+
+
+def _telling(error: Exception) -> Exception:
+    """Return the loss in a group of errors, as task groups raise them; or else the error itself.
+
+    A loss makes others fail that waited for the lost one.
+    """
+    if not isinstance(error, ExceptionGroup):
+        return error
+    inside = [_telling(each) for each in error.exceptions]
+    for kind in (MemberLost, NotAdmitted):
+        for each in inside:
+            if isinstance(each, kind):
+                return each
+    return inside[0] if len(inside) == 1 else error
 
 
 _PLATFORM = frozenset({Cause.NODE_LOST, Cause.PREEMPTION, Cause.MAINTENANCE})

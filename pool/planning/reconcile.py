@@ -235,8 +235,14 @@ class _Draft:
         if slot.state is None or not slot.state.is_up or slot.fault is not None:
             return True
         rolls = self.goal.roll is not None and not self.goal.roll.paused
-        leaves = slot.leave_by is not None and slot.replace_first
-        return leaves or (slot.outdated and rolls)
+        return self._leaves_its_rank(slot) or (slot.outdated and rolls)
+
+    def _leaves_its_rank(self, slot: SlotView) -> bool:
+        """Whether its node leaves, and somebody is to take its place before, or it goes now."""
+        if slot.leave_by is None:
+            return False
+        goes_now = slot.leave_by - self.goal.ladder_s <= self.now
+        return slot.replace_first or goes_now or not slot.has_deadline
 
     def _rank_and_grow(self) -> None:
         misplaced = []

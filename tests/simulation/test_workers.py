@@ -262,3 +262,27 @@ def test_work_whose_node_was_noticed_to_go_counts_as_preempted() -> None:
         assert dict(outcome.lost) == {pool.Cause.PREEMPTION: 1}
 
     pool_of(story)
+
+
+def test_a_loss_in_a_group_of_errors_is_a_loss() -> None:
+    """A task group in the work raises what failed together: the loss, and what it caused."""
+
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        await replicas.scale(1, timeout_s=600)
+
+        async def fails() -> None:
+            raise RuntimeError("a peer is gone")
+
+        async def work(attempt: int) -> str:
+            if not attempt:
+                cluster.crash(hosts_of(replicas[0])[1].actor)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(replicas.broadcast(anyio.sleep, 100))
+                    await anyio.sleep(1)
+                    tasks.create_task(fails())
+            return "done"
+
+        outcome = await pool.run_resumable(replicas, work)
+        assert (outcome.ending, outcome.attempts) == (pool.Ending.SUCCEEDED, 2)
+
+    pool_of(story)
