@@ -255,6 +255,8 @@ class PoolMachine(RuleBasedStateMachine):
         await anyio.sleep(LINGERS_S)
         for _ in range(self.nodes - len(self.cluster.nodes)):
             self.cluster.add_node()
+        # A roll that replaces first has to have room for one more than the pool's size.
+        self.cluster.add_node()
         await self.pool.scale(self.most, timeout_s=CONVERGES_S)
         await self.pool.wait_settled(CONVERGES_S)
         await anyio.sleep(60)
