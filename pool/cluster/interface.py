@@ -349,8 +349,8 @@ class Cluster(ABC):
     async def warm(self, nodes: Sequence[str]) -> None:  # noqa: B027 - a hint may do nothing
         """Be told that on each of these nodes an actor without a runtime environment will start.
 
-        A hint, for whoever can get ready for it. By default nothing is done; nothing is promised,
-        nothing raised, and nothing has to be removed.
+        A node is named once for each actor. A hint, for whoever can get ready for it: by default
+        nothing is done, nothing is promised or raised, and nothing has to be removed.
         """
 
     @abstractmethod

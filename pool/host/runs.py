@@ -112,7 +112,7 @@ class Runs:
         self._runs[plan.key] = run
         admission.__enter__()
         self._crew.spawn(self._open(run))
-        self._crew.spawn(self._see_off(plan.key, run, allotment, admission))
+        self._crew.spawn(self._see_off(plan, run, allotment, admission))
         return run.hand.actor
 
     async def end(self, key: str, grace_s: float = 0.0) -> str:
@@ -164,13 +164,20 @@ class Runs:
         self._end_later(run, LINGER_S if run.state == DONE else None)
 
     async def _see_off(
-        self, key: str, run: _Run, allotment: Allotment, admission: AbstractContextManager[None]
+        self,
+        plan: RunPlan,
+        run: _Run,
+        allotment: Allotment,
+        admission: AbstractContextManager[None],
     ) -> None:
         await run.hand.gone()
         self._end_later(run, None)
-        del self._runs[key]
+        del self._runs[plan.key]
         self._allotments.give(allotment)
         admission.__exit__(None, None, None)
+        if plan.runtime_env is None:
+            # Where there was one run, there is often another.
+            await self._cluster.warm([self._staffing.context.node_id])
 
     def _end_later(self, run: _Run, delay_s: float | None) -> None:
         """End a process after a while, unless it is heard of before; None lets it be."""

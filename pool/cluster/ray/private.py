@@ -6,6 +6,7 @@ each of them on a real Ray, and says which one a new version took away.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,7 @@ PRESTARTED_FOR_S = 30
 
 
 def prestart_workers(node_ids: Sequence[str], timeout_s: float) -> None:
-    """Let each node start one worker process that the next actor of this job will take.
+    """Let each node start one worker process, each time it is named, for this job's next actors.
 
     Ray starts a process only when a lease asks for one, so that a parent and its children start
     one after the other. An idle process that ran a task before is not given to an actor.
@@ -153,17 +154,18 @@ def prestart_workers(node_ids: Sequence[str], timeout_s: float) -> None:
     messages: Any = node_manager_pb2
     services: Any = node_manager_pb2_grpc
     languages: Any = common_pb2
-    request = messages.PrestartWorkersRequest(
-        language=languages.Language.PYTHON,
-        job_id=bytes.fromhex(runtime.get_job_id()),
-        num_workers=1,
-        keep_alive_duration_secs=PRESTARTED_FOR_S,
-    )
+    job_id = bytes.fromhex(runtime.get_job_id())
     records = {record["NodeID"]: record for record in ray.nodes()}
     channels: list[Any] = []
     try:
         asked = []
-        for node_id in node_ids:
+        for node_id, count in Counter(node_ids).items():
+            request = messages.PrestartWorkersRequest(
+                language=languages.Language.PYTHON,
+                job_id=job_id,
+                num_workers=count,
+                keep_alive_duration_secs=PRESTARTED_FOR_S,
+            )
             record = records[node_id]
             address = f"{record['NodeManagerAddress']}:{record['NodeManagerPort']}"
             channels.append(init_grpc_channel(address))
