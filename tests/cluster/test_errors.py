@@ -110,7 +110,7 @@ def test_wrong_arguments_of_map_are_refused() -> None:
                 ({"in_flight": 0}, "in_flight is 0"),
                 ({"attempts": 0}, "attempts is 0"),
                 ({"errors": "ignore"}, "'raise' or 'return'"),
-                ({"on": "node"}, "'replica' or 'host'"),
+                ({"on": "node"}, "'replica', 'host' or 'rank'"),
             ):
                 wrong: Any = options
                 with pytest.raises(pool.ConfigError, match=says):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -137,12 +138,17 @@ def test_runs_are_fresh_processes_in_the_bundle_with_its_devices(world: World) -
     anyio.run(main)
 
 
-def test_runs_share_a_host_as_long_as_its_devices_last_and_then_wait(world: World) -> None:
+def test_runs_share_a_host_as_long_as_its_devices_last_and_then_wait(
+    world: World, tmp_path: Path
+) -> None:
     """Row E10; INV-12."""
 
     def work() -> tuple[str, float, float]:
         began = time.monotonic()
-        time.sleep(1.5)
+        (tmp_path / str(os.getpid())).touch()
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < began + 60:
+            time.sleep(0.05)  # Until two are at work together.
+        time.sleep(0.5)
         return os.environ["CUDA_VISIBLE_DEVICES"], began, time.monotonic()
 
     async def main() -> None:

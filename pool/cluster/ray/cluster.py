@@ -358,12 +358,16 @@ def _topology() -> Topology:
             continue
         node_id = record["NodeID"]
         total = record["Resources"]
+        held = sum(holders.get(node_id, {}).values(), Resources())
         nodes.append(
             Node(
                 node_id=node_id,
                 address=record["NodeManagerAddress"],
                 total=_schedulable(total),
-                available=_schedulable(free.get(node_id, {})),
+                # What nodes say of themselves comes late; the table of groups does not.
+                available=_least(
+                    _schedulable(free.get(node_id, {})), _schedulable(total).minus_clamped(held)
+                ),
                 labels=dict(record.get("Labels", {})),
                 is_head=_HEAD in total,
                 draining=node_id in draining,
@@ -371,6 +375,10 @@ def _topology() -> Topology:
             )
         )
     return Topology(tuple(nodes))
+
+
+def _least(one: Resources, other: Resources) -> Resources:
+    return Resources.from_units({name: min(one.units(name), other.units(name)) for name in one})
 
 
 def _schedulable(amounts: Mapping[str, float]) -> Resources:
