@@ -18,6 +18,7 @@ import anyio.to_thread
 from pool.cluster.at_once import at_once
 from pool.cluster.body import Context
 from pool.cluster.interface import Actor
+from pool.errors import PoolError
 from pool.host.allotments import Allotments
 from pool.host.crew import Crew
 from pool.host.info import HostInfo, RankInfo
@@ -142,7 +143,16 @@ class HostBody(Workplace):
 
     @property
     def processes(self) -> Processes:
-        """The managed processes of this host."""
+        """The managed processes of this host.
+
+        Raises:
+            PoolError: The host is simulated.
+        """
+        if not self.context.has_process:
+            raise PoolError(
+                "processes are not simulated; in a simulation, override what starts them in your "
+                "NodeHost, or leave them out of the pool"
+            )
         if self._kept is None:
             from pool.host.processes import Processes  # What it stands on costs who has none.
 

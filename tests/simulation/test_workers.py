@@ -286,3 +286,11 @@ def test_a_loss_in_a_group_of_errors_is_a_loss() -> None:
         assert (outcome.ending, outcome.attempts) == (pool.Ending.SUCCEEDED, 2)
 
     pool_of(story)
+
+
+def test_a_simulated_host_starts_no_real_process() -> None:
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        with pytest.raises(pool.SizeUnreachable, match="processes are not simulated"):
+            await replicas.scale(1, timeout_s=600)
+
+    pool_of(story, processes=[pool.Process(["sleep", "1"])])
