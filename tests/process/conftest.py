@@ -7,15 +7,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.process.support import left, until
+from pool.process import pids
+from pool.process.pids import ProcessId
+from tests.process.support import begin, left, until
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
+    begin()
     before = _descriptors()
     yield
     until(lambda: not left(), "the end of what the test has launched", timeout_s=5)
     assert _descriptors() <= before, "the test left descriptors open"
+
+
+@pytest.fixture
+def others() -> frozenset[ProcessId]:
+    """Who descends from this process before the test: a cluster of other tests, say."""
+    return frozenset(pids.descendants(pids.myself()))
 
 
 def _descriptors() -> int:

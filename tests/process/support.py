@@ -95,6 +95,23 @@ async def until_async(condition: Callable[[], object], what: str, timeout_s: flo
         await asyncio.sleep(0.005)
 
 
+_others: set[ProcessId] = set()
+
+
+def begin() -> None:
+    """Call at the start of a test: the zombies that are there are not its, but a cluster's, say."""
+    _others.update(_zombies())
+
+
+def _zombies() -> frozenset[ProcessId]:
+    me = os.getpid()
+    return frozenset(
+        ProcessId(seen.pid, seen.created)
+        for seen in pids.everybody()
+        if seen.parent == me and seen.is_ended
+    )
+
+
 def left() -> list[str]:
     """Return what carries this run's name: the tree by its mark, its wardens by their arguments."""
     found = [
@@ -102,10 +119,8 @@ def left() -> list[str]:
         for process, its in marker.marked().items()
         if its.identity == identity()
     ]
-    me = os.getpid()
+    found += [f"zombie {process}" for process in _zombies() - _others]
     for seen in pids.everybody():
-        if seen.parent == me and seen.is_ended:
-            found.append(f"zombie {seen.pid}")
         try:
             argv = Path(f"/proc/{seen.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
