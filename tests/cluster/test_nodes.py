@@ -1,0 +1,58 @@
+"""What is free on a node, whatever of it the node has not told yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pool.cluster.ray.nodes import SHOWN_S, Groups, _available
+from pool.planning.resources import Resources
+
+EIGHT = Resources({"GPU": 8})
+
+
+def group(state: str, devices: float, name: str = "pool:a:x:replica:0.1") -> dict[str, Any]:
+    return {
+        "state": state,
+        "name": name,
+        "bundles": {0: {"GPU": devices}, 1: {"GPU": 1}},
+        "bundles_to_node_id": {0: "n", 1: ""},
+    }
+
+
+def test_groups_that_were_removed_lately_are_told_apart() -> None:
+    groups = Groups()
+    old = {"old": group("REMOVED", 1)}
+    assert groups.look(old, 100) == ({}, {}), "nobody knows when those of the first look went"
+    held, lately = groups.look({**old, "new": group("CREATED", 2)}, 101)
+    assert (held, lately) == ({"n": {"pool a": Resources({"GPU": 2})}}, {})
+    gone = {**old, "new": group("REMOVED", 2)}
+    for now in (102, 102 + SHOWN_S):
+        assert groups.look(gone, now) == ({}, {"n": {"pool a": Resources({"GPU": 2})}})
+    assert groups.look(gone, 103 + SHOWN_S) == ({}, {})
+
+
+def test_groups_of_one_holder_add_up_and_others_have_their_own_names() -> None:
+    table = {
+        "1": group("CREATED", 2),
+        "2": group("CREATED", 3),
+        "3": group("CREATED", 1, "serve"),
+        "4": {**group("CREATED", 1, ""), "placement_group_id": "0123456789"},
+    }
+    held, _ = Groups().look(table, 0)
+    amounts = {name: what["GPU"] for name, what in held["n"].items()}
+    assert amounts == {"pool a": 5, "serve": 1, "placement group 01234567": 1}
+
+
+def gpus(told: float, held: float = 0, lately: float = 0) -> float:
+    free = _available(EIGHT, *(Resources({"GPU": amount}) for amount in (told, held, lately)))
+    return free.get("GPU", 0)
+
+
+def test_what_a_node_has_not_told_yet_is_known_all_the_same() -> None:
+    assert gpus(told=8, held=4) == 4, "a group that has just come"
+    assert gpus(told=4, lately=4) == 8, "one that has just gone"
+    assert gpus(told=4, held=4, lately=4) == 4, "one for another"
+    assert gpus(told=4, held=4) == 4, "all told"
+    assert gpus(told=1, held=4) == 1, "three devices are an actor's, without a group"
+    assert gpus(told=1, held=3, lately=4) == 5, "the same, and a group has just gone"
+    assert gpus(told=0, held=0) == 0
