@@ -90,6 +90,15 @@ def bench(session: nox.Session) -> None:
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
 
 
+@nox.session(venv_backend="venv", reuse_venv=True)
+def peers(session: nox.Session) -> None:
+    """Measure beside eFormer and Ray Serve, installed in an environment of their own."""
+    session.install("-e", ".[peers]")
+    session.install("--no-deps", "eformer>=0.0.101")  # the part that runs here needs none of them
+    session.run("python", "-m", "benchmarks.peers", *session.posargs, env=TEST_ENV)
+    session.run("python", "-m", "benchmarks.dispatch", *session.posargs, env=TEST_ENV)
+
+
 @nox.session
 def kills(session: nox.Session) -> None:
     """Map 100,000 items while a member is killed each five seconds, and count what comes out."""

@@ -703,8 +703,11 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
             )
-        except ReservationFailed:
+        except ReservationFailed as error:
             self._seats.not_had(identity.slot)
+            # That the time was up says less than who holds what it needs.
+            if (why := await self._why_not_now(identity)) is not None:
+                raise ReservationFailed(why) from error
             raise
         self._seats.taken(identity.slot, reservation)
         return reservation
@@ -724,12 +727,15 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         ]
 
     async def explain_wait(self, identity: Identity) -> str:
+        return await self._why_not_now(identity) or "its placement group is being made"
+
+    async def _why_not_now(self, identity: Identity) -> str | None:
         try:
             plan, topology = await self._seats.look(self._shape_now(identity.slot))
         except InfeasibleError as error:
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
-        return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
+        return None if isinstance(verdict, Fits) else verdict.reason
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [*super()._background(), *([self._keep_warm] if self._warm else [])]

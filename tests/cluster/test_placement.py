@@ -14,7 +14,7 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 
 import pool
 from pool.cluster.ray.private import available_resources_per_node
-from tests.tree import QUICK, kill, pid_of, until
+from tests.tree import QUICK, kill, pid_of, until_again
 from tests.world import ClusterOfNodes, World
 
 pytestmark = pytest.mark.ray
@@ -122,8 +122,7 @@ def test_a_slots_next_replica_goes_where_its_last_one_was(world: World, eights: 
             before: list[Any] = [(member.slot, member.nodes) for member in keeps.members()]
             lost = keeps[1]
             kill(pid_of(lost.actor))
-            await until(keeps, lambda: keeps[1].generation > lost.generation, 60)
-            await until(keeps, lambda: keeps.is_settled, 60)
+            await until_again(keeps, 1, lost.generation + 1)
             assert [(member.slot, member.nodes) for member in keeps.members()] == before
 
     anyio.run(main)
