@@ -39,6 +39,7 @@ from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
+from pool.manager.member import Incarnation
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
 from pool.manager.succession import make_again
@@ -52,12 +53,15 @@ from pool.planning.notice_policy import NoticePolicy
 from pool.planning.packing import Fits, Request, pack
 from pool.planning.placement import Placement, Separate
 from pool.planning.plan import Role
+from pool.planning.program import RoleRequest, RoleSeat
 from pool.planning.restart import RestartPolicy
 from pool.planning.rolling import RollPolicy
 from pool.planning.shape import ReplicaShape
+from pool.planning.shares import Shares
 from pool.rendezvous.base import Rendezvous
 from pool.replica.host import Host
 from pool.replica.host_pool import gang_policy
+from pool.replica.lodgings import Lodgings
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
@@ -68,6 +72,9 @@ from pool.replica.workers import Workers
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
     from pool.process.spec import Process
+
+LODGERS_LEAVE_S = 5.0
+"""How long a group that is to be removed waits for those who live in it beside its own member."""
 
 
 class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
@@ -81,6 +88,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         name: The pool's name.
         shape: What one replica needs.
         placement: How replicas are laid out on nodes; `Separate()` when left out.
+        shares: How each bundle is divided with pools that live beside this one, on the same
+            devices; see `ColocatedPool`. None keeps it whole.
         host: Your `NodeHost` class; the plain one runs functions and no more.
         host_args: Its constructor's arguments.
         ranks: What rank actors each replica has: objects of your class, one process for each
@@ -132,6 +141,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         *,
         shape: ReplicaShape,
         placement: Placement | None = None,
+        shares: Shares | None = None,
         host: type[NodeHost] = NodeHost,
         host_args: tuple[Any, ...] = (),
         ranks: Ranks | None = None,
@@ -208,6 +218,13 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self._grows = cluster_grows
         self._placement = Separate() if placement is None else placement
         self._seats = Seats(cluster, self._placement, shape, grows=cluster_grows)
+        if shares is not None and detached:
+            raise ConfigError(
+                "shares is given with detached=True, and who lives beside a pool ends with this "
+                "process; leave one of them out",
+                "shares",
+            )
+        self.lodgings = Lodgings(name, shares)
         self._switchboard = Switchboard(self)
         self._autosizer: Autosizer | None = None
         self._warm = check_warm(warm, cluster_grows)
@@ -682,6 +699,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         if self._grows or sizes == (0,):
             return sizes
         topology = await self.cluster.topology()
+        if self.lodgings.shares is not None:
+            self.lodgings.check(self._placement.next_plan(shape, topology), shape.device)
         # Our own members are among `sizes`, so the nodes are taken as if they were empty.
         most = self._placement.capacity(shape, sizes[-1], topology)
         possible = tuple(size for size in sizes if size <= most.replicas)
@@ -699,6 +718,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     async def reserve(self, identity: Identity) -> Reservation:
         shape = self._shape_now(identity.slot)
         seat = await self._seats.take(identity.slot, shape, self._unplaced())
+        self.lodgings.check(seat.plan, shape.device)
         try:
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
@@ -707,11 +727,38 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             self._seats.not_had(identity.slot)
             raise
         self._seats.taken(identity.slot, reservation)
-        return reservation
+        return self.lodgings.move_in(reservation, shape.device)
 
     async def release(self, reservation: Reservation) -> None:
+        self.lodgings.give_up(reservation)
+        self._tell_changed()
+        await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
         await super().release(reservation)
         self._seats.given_back(reservation)
+
+    async def drain_member(self, actor: Actor, budget_s: float) -> None:
+        until = anyio.current_time() + budget_s
+        for member in self._incarnations():
+            if member.actor == actor and member.reservation is not None:
+                # Whoever lives beside it goes first, and takes half of the time at the most.
+                await self.lodgings.until_empty(member.reservation, budget_s / 2)
+        await super().drain_member(actor, until - anyio.current_time())
+
+    def at_home(self, reservation: Reservation) -> Incarnation[ReplicaInfo] | None:
+        """Return the member that holds a reservation; for who lives beside it."""
+        for member in self._incarnations():
+            if member.reservation is not None and member.reservation.id == reservation.id:
+                return member
+        return None
+
+    def room_beside(self, rank: int, share: int) -> Reservation | None:
+        """Return the place beside the replica of a rank; None while there is none that lasts."""
+        for member in self._incarnations():
+            if member.slot.rank == rank and member.reservation is not None:
+                lasts = member.fault is None and not member.state.is_leaving
+                if lasts and member.leave_by is None:
+                    return self.lodgings.room(member.reservation, share)
+        return None
 
     def _unplaced(self) -> list[int]:
         """List the slots whose members wait for their reservations."""
@@ -722,6 +769,28 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             and slot.incarnation.state is State.PENDING
             and slot.incarnation.reservation is None
         ]
+
+    def ask_for(self, size: int, *, more: bool) -> RoleRequest:
+        """Return what this pool asks a planner of several pools for.
+
+        Args:
+            size: The size that it is to have.
+            more: Whether to ask only for those replicas that it does not have yet.
+        """
+        spares = self.policies.spares if size else 0
+        has = self._goal.desired + self._goal.spares_now if more else 0
+        return RoleRequest(
+            role=self.name,
+            shape=self.shape,
+            placement=self._placement,
+            count=max(0, size + spares - has),
+            first=has,
+            may_wait=self._grows,
+        )
+
+    def take_seats(self, seats: Iterable[RoleSeat]) -> None:
+        """Have the next replicas go where a planner of several pools has found room for them."""
+        self._seats.offer(self.shape, [(seat.plan, seat.nodes) for seat in seats])
 
     async def explain_wait(self, identity: Identity) -> str:
         try:
