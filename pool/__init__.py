@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from pool.replica.ranks import Ranks as Ranks
     from pool.replica.replica_pool import ReplicaPool as ReplicaPool
     from pool.replica.slice_pool import SlicePool as SlicePool
+    from pool.replica.view import View as View
     from pool.signals import Stop as Stop
     from pool.signals import stop_on as stop_on
 
@@ -221,6 +222,7 @@ __all__ = [
     "StopReport",
     "Temporary",
     "Topology",
+    "View",
     "attach",
     "blocking",
     "flags",
@@ -317,6 +319,7 @@ _HOMES = {
     "pool.replica.ranks": ("Ranks",),
     "pool.replica.replica_pool": ("ReplicaPool",),
     "pool.replica.slice_pool": ("SlicePool",),
+    "pool.replica.view": ("View",),
     "pool.signals": ("Stop", "stop_on"),
 }
 """Where each export is at home."""
