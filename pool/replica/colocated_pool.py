@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from pool.cluster.interface import ActorSpec, Fault, Identity, Reservation
-from pool.errors import ConfigError, InfeasibleError, ReservationFailed
+from pool.errors import ConfigError, InfeasibleError, MemberFailed, ReservationFailed
 from pool.host.info import ReplicaInfo
 from pool.manager.member import Incarnation, Warned
 from pool.planning.lifecycle import State
@@ -193,7 +193,17 @@ class ColocatedPool(ReplicaPool):
     async def describe_member(
         self, identity: Identity, reservation: Reservation | None
     ) -> ActorSpec:
-        return replace(await super().describe_member(identity, reservation), own_group=False)
+        spec = await super().describe_member(identity, reservation)
+        whose, hosts, place, workers = spec.args
+        hosts = replace(hosts, shares_devices=True)
+        if self.target.lodgings.by_hosts:
+            home = self.target.at_home(place)
+            if home is None or home.info is None:
+                why = f"its place beside {self.target.name} is gone"
+                raise MemberFailed(identity.member, Cause.PREEMPTION, why)
+            lent = tuple(host.devices for host in home.info.hosts)
+            hosts = replace(hosts, holds_devices=False, lent=lent)
+        return replace(spec, args=(whose, hosts, place, workers), own_group=False)
 
     def take_notices(self, identity: Identity, notices: tuple[Notice, ...]) -> bool:
         """Leave them to the target, which hears of its nodes by itself."""

@@ -13,6 +13,7 @@ import anyio
 
 from pool.cluster.interface import Reservation
 from pool.errors import ConfigError
+from pool.planning.resources import UNITS_PER_ONE, Resources
 from pool.planning.shape import BundlePlan
 from pool.planning.shares import Shares
 
@@ -36,10 +37,13 @@ class Lodgings:
     Args:
         owner: The pool's name.
         shares: How a bundle is divided; None keeps it whole, for the pool alone.
+        by_hosts: Whether the owner's hosts hold the devices, for all. Then every role has all of
+            them, and what is divided is the rest of the bundle.
     """
 
-    def __init__(self, owner: str, shares: Shares | None) -> None:
+    def __init__(self, owner: str, shares: Shares | None, *, by_hosts: bool = False) -> None:
         self.shares = shares
+        self.by_hosts = by_hosts
         self._owner = owner
         self._lodgers: list[Lodger] = []
         self._whole: dict[str, Reservation] = {}
@@ -53,7 +57,7 @@ class Lodgings:
         """
         if self.shares is not None:
             for bundle in dict.fromkeys(plan.bundles):
-                self.shares.plan(bundle, device)
+                self._divide(bundle, device, 0)
 
     def take_in(self, lodger: Lodger) -> int:
         """Take a pool in, and return which share of the bundles it has.
@@ -97,8 +101,20 @@ class Lodgings:
 
     def _part(self, whole: Reservation, share: int) -> Reservation:
         assert self.shares is not None
-        plans = [self.shares.plan(bundle, self._device) for bundle in whole.bundles]
-        return replace(whole, bundles=tuple(plan.shares[share] for plan in plans))
+        parts = (self._divide(bundle, self._device, share) for bundle in whole.bundles)
+        return replace(whole, bundles=tuple(parts))
+
+    def _divide(self, bundle: Resources, device: str, share: int) -> Resources:
+        assert self.shares is not None
+        count = bundle.units(device)
+        if not (self.by_hosts and count):
+            return self.shares.plan(bundle, device).shares[share]
+        # Ray counts no part of several devices: the shares are planned for one, and hold for all.
+        rest = {name: bundle.units(name) for name in bundle if name != device}
+        one = Resources.from_units({**rest, device: min(count, UNITS_PER_ONE)})
+        part = self.shares.plan(one, device).shares[share]
+        its = {name: part.units(name) for name in part if name != device}
+        return Resources.from_units({**its, device: count})
 
     def give_up(self, reservation: Reservation) -> None:
         """Let nobody move in any more."""

@@ -181,6 +181,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             host_class=host,
             host_args=host_args,
             holds_devices=hosts_hold_devices,
+            shares_devices=shares is not None,
             notices=node_sources,
             ports=ports,
             cleaner=cleaner,
@@ -213,7 +214,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 "process; leave one of them out",
                 "shares",
             )
-        self.lodgings = Lodgings(name, shares)
+        self.lodgings = Lodgings(name, shares, by_hosts=hosts_hold_devices)
         self._switchboard = Switchboard(self)
         self._autosizer: Autosizer | None = None
         self._warm = check_warm(warm, cluster_grows)
@@ -463,7 +464,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         for member in self._incarnations():
             if member.slot.rank == rank and member.reservation is not None:
                 lasts = member.fault is None and not member.state.is_leaving
-                if lasts and member.leave_by is None:
+                # Hosts that hold the devices say which they are, once they are ready.
+                is_there = member.info is not None or not self.lodgings.by_hosts
+                if lasts and is_there and member.leave_by is None:
                     return self.lodgings.room(member.reservation, share)
         return None
 

@@ -117,6 +117,36 @@ def test_roles_of_several_devices_share_each_of_them(world: World) -> None:
     anyio.run(main)
 
 
+def test_roles_share_several_devices_on_each_of_several_nodes(world: World) -> None:
+    """Hosts of the first hold the devices, and lend them to those of the second."""
+
+    async def main() -> None:
+        train = pool.ReplicaPool(
+            "train",
+            shape=pool.ReplicaShape(devices=4, min_nodes=2),
+            shares=pool.Peers(2),
+            hosts_hold_devices=True,
+            restart=QUICK,
+        )
+        infer = pool.ColocatedPool("infer", beside=train, ranks=pool.Ranks(Sees), restart=QUICK)
+        async with pool.Program(train, infer) as program:
+            await program.scale({"train": 1}, timeout_s=120)
+            trains = await train.broadcast(seen, flat=True)
+            assert [each[2] for each in trains] == [2, 2]
+            assert len({node for node, _, _ in trains}) == 2
+            assert [each[:2] for each in await infer.broadcast(seen, flat=True)] == [
+                each[:2] for each in trains
+            ]
+            ranks = await infer.broadcast("devices", on="rank", flat=True)
+            each_device = [
+                (node, device) for node, devices, _ in trains for device in devices.split(",")
+            ]
+            assert [(node, device) for node, device, _ in ranks] == each_device
+            assert hosts_of(infer[0])[0].bundle == pool.Resources({"GPU": 2, "CPU": 1})
+
+    anyio.run(main)
+
+
 def test_three_roles_come_up_together_or_not_at_all(world: World) -> None:
     """One failure releases all: no group is left, not even one that waits (row A7)."""
 

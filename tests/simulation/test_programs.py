@@ -296,10 +296,11 @@ def test_a_role_lives_in_the_reservations_of_another_and_leaves_them_alone() -> 
     run(main)
 
 
-def test_who_lives_beside_a_replica_that_is_lost_moves_with_it() -> None:
+@pytest.mark.parametrize("hold", [False, True])
+def test_who_lives_beside_a_replica_that_is_lost_moves_with_it(hold: bool) -> None:
     async def main() -> None:
         cluster = eights(2)
-        train, infer = pair(cluster)
+        train, infer = pair(cluster, hosts_hold_devices=hold)
         async with pool.Program(train, infer) as program:
             await program.scale({"train": 2}, timeout_s=60)
             lost, beside, other = train[0], infer[0], infer[1]
