@@ -70,6 +70,7 @@ class Program:
                 )
         self._scaling = anyio.Lock()
         self._stack = AsyncExitStack()
+        self._waits_for: dict[str, str] = {}
 
     @property
     def _colocated(self) -> list[ColocatedPool]:
@@ -140,7 +141,7 @@ class Program:
             ConfigError: A role is not there, or a size cannot be.
             InfeasibleError: The cluster could never hold them all.
         """
-        return await self._plan(self._complete(sizes))
+        return await self._plan(await self._complete(sizes))
 
     async def scale(
         self, sizes: Sizes, *, timeout_s: float | None = 600.0
@@ -168,39 +169,50 @@ class Program:
 
         Cancelling it brings the roles back to the sizes that they had, as a failure does.
         """
-        wanted = self._complete(sizes)
         async with self._scaling:
+            wanted = await self._complete(sizes)
             before = {name: self._roles[name].desired for name in wanted}
             plan = await self._plan(wanted)
             reached: dict[str, ScaleResult] = {}
-            missing = dict(plan.missing)
+            self._waits_for = dict(plan.missing)
             try:
                 with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
                     while not plan.is_complete:
                         await anyio.sleep(LOOK_AGAIN_S)
                         plan = await self._plan(wanted)
-                        missing = dict(plan.missing)
+                        self._waits_for = dict(plan.missing)
                     reached = await self._bring_up(wanted, plan)
                 if not reached:
-                    raise ProgramUnreachable(wanted, missing or self._missing(wanted))
+                    raise ProgramUnreachable(wanted, self._waits_for or self._missing(wanted))
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._bring_to(before)
                 raise
             finally:
+                self._waits_for = {}
                 for role in self._owners:
                     role.take_seats(())
             return reached
 
-    def _complete(self, sizes: Sizes) -> dict[str, int]:
-        """Return the sizes with those of the roles that follow."""
+    @property
+    def waits_for(self) -> Mapping[str, str]:
+        """While `scale` waits for room: which role's slot has none, and why."""
+        return self._waits_for
+
+    async def _complete(self, sizes: Sizes) -> dict[str, int]:
+        """Return the sizes, each as its role can have it, with those of the roles that follow."""
         wanted: dict[str, int] = {}
+        if not sizes:
+            raise ConfigError(f"sizes is empty; name any of {', '.join(self._roles)}", "sizes")
         for name, size in sizes.items():
             if name not in self._roles:
                 raise ConfigError(
                     f"there is no role {name!r}; there are {', '.join(self._roles)}", "sizes"
                 )
             wanted[name] = as_whole(size, f"sizes[{name!r}]")
+        for each in self._owners:
+            if each.name in wanted:
+                [wanted[each.name]] = await each.check_size((wanted[each.name],))
         for role in self._colocated:
             target = role.target.name
             size = wanted.get(target, role.target.desired)
@@ -223,8 +235,6 @@ class Program:
             InfeasibleError: All of it together could never be there.
         """
         asked = [role for role in self._owners if role.name in wanted]
-        for role in asked:
-            await role.check_size((wanted[role.name],))
         topology = await asked[0].cluster.topology() if asked else Topology(())
         # Those that are left out keep what they have, so they belong to the whole.
         whole = [

@@ -131,8 +131,10 @@ def test_a_program_waits_for_room_and_holds_nothing_meanwhile() -> None:
                 tasks.start_soon(lambda: program.scale({"a": 1, "b": 1}, timeout_s=300))
                 await anyio.sleep(30)
                 assert sorted(await free(cluster)) == [0, 8]
+                assert list(program.waits_for) == ["role b, slot 0"]
                 await other.scale(0)
                 await until(lambda: all(each.ready for each in program.snapshot().values()))
+            assert program.waits_for == {}
 
     run(main)
 
@@ -222,6 +224,32 @@ def test_a_cluster_that_grows_brings_what_a_role_waits_for() -> None:
         ) as program:
             reached = await program.scale({"train": 1, "rollout": 2}, timeout_s=600)
             assert reached["rollout"].is_complete
+
+    run(main)
+
+
+def test_whole_slices_are_a_role_like_any_other_and_come_down_to_those_there_are() -> None:
+    async def main() -> None:
+        def host(slice_name: str, worker: int) -> SimNode:
+            labels = {
+                "ray.io/tpu-pod-type": "v4-16",
+                "ray.io/tpu-slice-name": slice_name,
+                "ray.io/tpu-worker-id": str(worker),
+            }
+            head = {"TPU-v4-16-head": 1} if worker == 0 else {}
+            return SimNode(extra={"TPU": 4, **head}, labels=labels)
+
+        hosts = [host(name, worker) for name in "ab" for worker in (1, 0)]
+        cluster = SimulatedCluster([*hosts, SimNode(gpus=8)])
+        train = pool.SlicePool("train", slice_type="v4-16", clamp=True, cluster=cluster)
+        rollout = pool.ReplicaPool("rollout", shape=FOUR, spares=1, cluster=cluster)
+        async with pool.Program(train, rollout) as program:
+            reached = await program.scale({"train": 3, "rollout": 1}, timeout_s=60)
+            assert reached["train"].reached == 2
+            assert {len(nodes) for nodes in nodes_of(train)} == {2}
+            with anyio.fail_after(60):
+                await rollout.wait_settled()
+            assert rollout.snapshot().spares_ready == 1
 
     run(main)
 
@@ -372,6 +400,8 @@ def test_the_ways_a_role_cannot_live_beside_another_are_refused_by_name() -> Non
         async with pool.Program(train, infer) as program:
             with pytest.raises(pool.ConfigError, match="no role 'critic'"):
                 await program.scale({"critic": 1})
+            with pytest.raises(pool.ConfigError, match="name any of train, infer"):
+                await program.scale({})
             with pytest.raises(LookupError, match="no role 'critic'"):
                 program["critic"]
             with pytest.raises(
