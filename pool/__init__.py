@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pool.errors import PoolUnknown as PoolUnknown
     from pool.errors import ProcessFailed as ProcessFailed
     from pool.errors import ProcessTimeout as ProcessTimeout
+    from pool.errors import ProgramUnreachable as ProgramUnreachable
     from pool.errors import RemoteError as RemoteError
     from pool.errors import ReservationFailed as ReservationFailed
     from pool.errors import RunCancelled as RunCancelled
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
     from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
     from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
+    from pool.planning.capacity import Capacity as Capacity
     from pool.planning.drain import DrainPolicy as DrainPolicy
     from pool.planning.elastic import ElasticPolicy as ElasticPolicy
     from pool.planning.health import HealthPolicy as HealthPolicy
@@ -81,14 +83,20 @@ if TYPE_CHECKING:
     from pool.planning.notice import Notice as Notice
     from pool.planning.notice import NoticeKind as NoticeKind
     from pool.planning.notice_policy import NoticePolicy as NoticePolicy
+    from pool.planning.placement import Deferred as Deferred
     from pool.planning.placement import Placement as Placement
     from pool.planning.placement import Separate as Separate
     from pool.planning.placement import Shared as Shared
+    from pool.planning.program import ProgramPlan as ProgramPlan
+    from pool.planning.program import RoleSeat as RoleSeat
     from pool.planning.resources import Resources as Resources
     from pool.planning.restart import Cause as Cause
     from pool.planning.restart import RestartPolicy as RestartPolicy
     from pool.planning.rolling import RollPolicy as RollPolicy
+    from pool.planning.shape import BundlePlan as BundlePlan
     from pool.planning.shape import ReplicaShape as ReplicaShape
+    from pool.planning.shares import MainAndSides as MainAndSides
+    from pool.planning.shares import Peers as Peers
     from pool.planning.topology import Node as Node
     from pool.planning.topology import NodeSelector as NodeSelector
     from pool.planning.topology import Topology as Topology
@@ -101,21 +109,28 @@ if TYPE_CHECKING:
     from pool.process.managed import ProcessStatus as ProcessStatus
     from pool.process.spec import Liveness as Liveness
     from pool.process.spec import Process as Process
+    from pool.replica.colocated_pool import ColocatedPool as ColocatedPool
     from pool.replica.host import Host as Host
     from pool.replica.host_pool import HostPool as HostPool
     from pool.replica.process import ManagedProcess as ManagedProcess
+    from pool.replica.program import Program as Program
     from pool.replica.ranks import Ranks as Ranks
     from pool.replica.replica_pool import ReplicaPool as ReplicaPool
     from pool.replica.slice_pool import SlicePool as SlicePool
+    from pool.replica.view import View as View
     from pool.signals import Stop as Stop
     from pool.signals import stop_on as stop_on
 
 __all__ = [
     "Actor",
     "ActorSpec",
+    "BundlePlan",
     "CallTimeout",
+    "Capacity",
     "Cause",
+    "ColocatedPool",
     "ConfigError",
+    "Deferred",
     "DeviceCleaner",
     "DeviceHeld",
     "DrainPolicy",
@@ -137,6 +152,7 @@ __all__ = [
     "Lease",
     "Liveness",
     "LogLimit",
+    "MainAndSides",
     "ManagedProcess",
     "Member",
     "MemberFailed",
@@ -154,6 +170,7 @@ __all__ = [
     "NoticePolicy",
     "NoticeSnapshot",
     "Outcome",
+    "Peers",
     "Permanent",
     "Placement",
     "PoolClosed",
@@ -169,6 +186,9 @@ __all__ = [
     "ProcessFailed",
     "ProcessStatus",
     "ProcessTimeout",
+    "Program",
+    "ProgramPlan",
+    "ProgramUnreachable",
     "RankInfo",
     "Ranks",
     "ReapReport",
@@ -182,6 +202,7 @@ __all__ = [
     "Resources",
     "RestartPolicy",
     "Results",
+    "RoleSeat",
     "RollPolicy",
     "RollResult",
     "Run",
@@ -201,6 +222,7 @@ __all__ = [
     "StopReport",
     "Temporary",
     "Topology",
+    "View",
     "attach",
     "blocking",
     "flags",
@@ -245,6 +267,7 @@ _HOMES = {
         "PoolUnknown",
         "ProcessFailed",
         "ProcessTimeout",
+        "ProgramUnreachable",
         "RemoteError",
         "ReservationFailed",
         "RunCancelled",
@@ -272,11 +295,14 @@ _HOMES = {
     "pool.planning.lifecycle": ("State",),
     "pool.planning.notice": ("Notice", "NoticeKind"),
     "pool.planning.notice_policy": ("NoticePolicy",),
-    "pool.planning.placement": ("Placement", "Separate", "Shared"),
+    "pool.planning.capacity": ("Capacity",),
+    "pool.planning.placement": ("Deferred", "Placement", "Separate", "Shared"),
+    "pool.planning.program": ("ProgramPlan", "RoleSeat"),
     "pool.planning.resources": ("Resources",),
     "pool.planning.restart": ("Cause", "RestartPolicy"),
     "pool.planning.rolling": ("RollPolicy",),
-    "pool.planning.shape": ("ReplicaShape",),
+    "pool.planning.shape": ("BundlePlan", "ReplicaShape"),
+    "pool.planning.shares": ("MainAndSides", "Peers"),
     "pool.planning.topology": ("Node", "NodeSelector", "Topology"),
     "pool.rendezvous": ("rendezvous",),
     "pool.process.fill": ("Fill",),
@@ -285,12 +311,15 @@ _HOMES = {
     "pool.process.managed": ("ProcessStatus",),
     "pool.process.probes": ("probes",),
     "pool.process.spec": ("Liveness", "Process"),
+    "pool.replica.colocated_pool": ("ColocatedPool",),
     "pool.replica.host": ("Host",),
     "pool.replica.host_pool": ("HostPool",),
     "pool.replica.process": ("ManagedProcess",),
+    "pool.replica.program": ("Program",),
     "pool.replica.ranks": ("Ranks",),
     "pool.replica.replica_pool": ("ReplicaPool",),
     "pool.replica.slice_pool": ("SlicePool",),
+    "pool.replica.view": ("View",),
     "pool.signals": ("Stop", "stop_on"),
 }
 """Where each export is at home."""

@@ -6,6 +6,7 @@
     ├── ConfigError (also ValueError)   what you typed cannot be right
     ├── InfeasibleError                 no node, or set of nodes, could ever hold it
     ├── SizeUnreachable                 scale() could not reach any size you would accept
+    ├── ProgramUnreachable              not every role of a program could be had; none was kept
     ├── PoolFailed                      the pool gave up; carries the cause that used its budget up
     ├── PoolClosed                      the pool is closed, or was never entered
     ├── PoolExists                      a detached pool of this name is there already
@@ -116,6 +117,28 @@ class SizeUnreachable(PoolError):
             f"Pool {self.pool!r} was to reach {self.requested} (accepted: {accepted}) "
             f"and reached {self.reached}. Missing: {why or 'no slot was opened'}."
         )
+
+
+class ProgramUnreachable(PoolError):
+    """Say that the roles of a program could not all be had in time; all are as they were before.
+
+    Args:
+        sizes: Role to the size that was asked for.
+        missing: Which role's slot to the reason why it is not there.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], missing: Mapping[str, str]) -> None:
+        super().__init__(dict(sizes), dict(missing))
+        self.sizes = dict(sizes)
+        self.missing = dict(missing)
+
+    def __str__(self) -> str:
+        asked = ", ".join(f"{role}: {size}" for role, size in self.sizes.items())
+        why = "; ".join(
+            reason if reason.startswith(key) else f"{key}: {reason}"
+            for key, reason in self.missing.items()
+        )
+        return f"The roles ({asked}) could not all be had, and none was kept. Missing: {why}."
 
 
 class PoolFailed(PoolError):

@@ -28,6 +28,7 @@ from pool.host.runs import RunPlan, Runs
 from pool.host.staffing import Staffing
 from pool.host.workplace import Workplace, finish
 from pool.notices.watch import NodeWatch
+from pool.planning.environment import visible_devices
 
 if TYPE_CHECKING:
     from pool.host.processes import Processes
@@ -64,7 +65,7 @@ class HostBody(Workplace):
 
     async def start(self, context: Context) -> HostInfo:
         self._context = self.subject.context = context
-        ids = context.devices if self._plan.holds_devices else None
+        ids = self._devices_of(context) if self._plan.knows_devices else None
         self._staffing = Staffing(self._plan, self._place, context)
         self._allotments = Allotments(self._place.bundle, ids)
         self._crew = Crew(self._staffing)
@@ -89,7 +90,17 @@ class HostBody(Workplace):
             actor=Actor("", context.identity),  # The owner, who has the handle, fills it in.
             extra=extra,
             processes=processes,
+            devices=ids or {},
         )
+
+    def _devices_of(self, context: Context) -> Mapping[str, tuple[str, ...]]:
+        """Return the ids of the devices that this host gives to its workers."""
+        if not self._plan.lent:
+            return context.devices
+        lent = self._plan.lent[self._place.index]
+        # Ray has not given them to this process, and so hides them from it.
+        context.environ.update(visible_devices(lent))
+        return lent
 
     async def drain(self, budget_s: float) -> None:
         async with anyio.create_task_group() as tasks:

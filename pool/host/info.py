@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pool.cluster.interface import Actor
@@ -53,6 +53,7 @@ class HostInfo:
         extra: What the host's own `start` returned.
         ranks: Its rank actors, by local rank.
         processes: The processes that it was made with, as they were when it got ready.
+        devices: The ids of the devices that the host itself gives to its workers, by resource.
     """
 
     index: int
@@ -65,6 +66,7 @@ class HostInfo:
     extra: Any = None
     ranks: tuple[RankInfo, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
+    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

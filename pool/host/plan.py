@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ class HostPlan:
         device: Ray's name of the devices in their bundles.
         holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
             worker; otherwise it holds nothing and is pinned to the bundle's node.
+        shares_devices: Whether another role works on the same devices, so that their memory may be
+            in use when a worker starts.
+        lent: For each host of one replica, the ids of devices by resource that a host of another
+            role holds for both; empty where hosts or workers hold their own.
         notices: Sources to ask on each node.
         ports: Which ports of each node may be leased.
         cleaner: Clears devices before anything of a host starts.
@@ -40,12 +45,19 @@ class HostPlan:
     host_args: tuple[Any, ...] = ()
     device: str = "GPU"
     holds_devices: bool = False
+    shares_devices: bool = False
+    lent: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     notices: tuple[NodeNoticeSource, ...] = ()
     ports: PortRange = DEFAULT_RANGE
     cleaner: DeviceCleaner | None = None
     processes: tuple[Process, ...] = ()
     policies: Policies
     runtime_env: dict[str, Any] | None = None
+
+    @property
+    def knows_devices(self) -> bool:
+        """Whether the host itself gives devices to its workers, by their ids; else Ray does."""
+        return self.holds_devices or bool(self.lent)
 
 
 @dataclass(frozen=True, slots=True)

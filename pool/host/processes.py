@@ -179,9 +179,10 @@ class Processes:
             return
         allotment = await self._allotments.take(wanted, f"process {spec.name!r}")
         try:
-            if staffing.plan.holds_devices:
+            if staffing.plan.knows_devices:
                 ids: Mapping[str, tuple[str, ...]] = allotment.ids
-                await wait_free(ids.get(GPU, ()), staffing.memory_limit_s)
+                if not staffing.plan.shares_devices:
+                    await wait_free(ids.get(GPU, ()), staffing.memory_limit_s)
                 yield ids, cpus, None
                 return
             identity = staffing.identity("holder", self._crew.next_number())

@@ -64,11 +64,12 @@ class Staffing:
             runtime_env: Ray's runtime environment.
             label: The name that process lists show.
         """
-        in_bundle = not self.plan.holds_devices
+        in_bundle = not self.plan.knows_devices
         portion = Portion(
             amount=allotment.amount,
             ids=None if in_bundle else allotment.ids,
             memory_limit_s=self.memory_limit_s,
+            is_alone=not self.plan.shares_devices,
         )
         return ActorSpec(
             body=body,

@@ -24,11 +24,13 @@ class Portion:
         amount: Its part of the bundle.
         ids: Resource to the ids of its devices; None when Ray chooses them.
         memory_limit_s: Seconds to wait until the memory of its devices is free.
+        is_alone: Whether nobody else is meant to work on its devices meanwhile.
     """
 
     amount: Resources
     ids: Mapping[str, tuple[str, ...]] | None = None
     memory_limit_s: float = 60.0
+    is_alone: bool = True
 
 
 class WorkerBody(Workplace):
@@ -69,5 +71,6 @@ class WorkerBody(Workplace):
         for name, value in thread_defaults(self._portion.amount.get(CPU, 0)).items():
             context.environ.setdefault(name, value)
         context.environ.update(self._variables)
-        if self._portion.amount.get(GPU, 0) >= 1:  # Whoever has a part of one shares it.
+        # Whoever has a part of a device shares it.
+        if self._portion.is_alone and self._portion.amount.get(GPU, 0) >= 1:
             await wait_free(self.devices.get(GPU, ()), self._portion.memory_limit_s)

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pool.errors import ConfigError
 from pool.planning import capacity as _capacity
 from pool.planning.capacity import Capacity
-from pool.planning.packing import Fits, NotNow, Request, pack
+from pool.planning.packing import ACCELERATORS, Fits, NotNow, Request, pack
 from pool.planning.ranks import natural_key
 from pool.planning.resources import CPU, MEMORY, Resources, as_whole
 from pool.planning.shape import BundlePlan, ReplicaShape
@@ -57,13 +59,25 @@ class Placement(ABC):
         placed = (verdict.assignment.get(each.key) for each in requests)
         return [by_address(plan, nodes, topology) for nodes in placed if nodes is not None]
 
+    @property
+    def chooses_nodes(self) -> bool:
+        """Whether its own `assign` decides, also where several roles are planned together."""
+        return type(self).assign is not Placement.assign
+
 
 @dataclass(frozen=True, slots=True)
 class Separate(Placement):
     """Give each replica a group of its own: one node where that holds it, else equal parts.
 
     This is the usual placement, and that of rollout and serving roles.
+
+    Args:
+        spread: Whether replicas keep apart from each other, as far as there are nodes, each on the
+            emptiest, so that a node that is lost takes few of them along. By default they fill one
+            node after the other, and whole nodes stay free.
     """
+
+    spread: bool = False
 
     def next_plan(self, shape: ReplicaShape, topology: Topology) -> BundlePlan:
         """Return the bundles that `plan_shape` prefers."""
@@ -72,6 +86,22 @@ class Separate(Placement):
     def capacity(self, shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
         """Count as many as fill the nodes in the shape that is preferred on each."""
         return _capacity.capacity(shape, wanted, topology)
+
+    def assign(self, plan: BundlePlan, count: int, topology: Topology) -> list[tuple[str, ...]]:
+        """Choose nodes as every placement does or, to spread, the emptiest for each in turn.
+
+        Where spreading leaves too little room for the last, they are packed after all.
+        """
+        packed = Placement.assign(self, plan, count, topology)
+        if not self.spread:
+            return packed
+        apart = list(_apart(plan, count, topology))
+        return apart if len(apart) >= len(packed) else packed
+
+    @property
+    def chooses_nodes(self) -> bool:
+        """Whether it spreads."""
+        return self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +143,89 @@ class Shared(Placement):
 
     def capacity(self, shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
         """Count how many such groups the nodes hold together, if they were empty."""
-        plan = self.next_plan(shape, topology)
-        empty = emptied(topology)
-        low, high, reason = 0, wanted, ""
-        while low < high:
-            middle = (low + high + 1) // 2
-            verdict = pack([Request(f"replica {n}", plan) for n in range(middle)], empty)
+        return _most(self.next_plan(shape, topology), wanted, topology)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred(Placement):
+    """Give each replica one group of many small bundles, of which nothing is taken at first.
+
+    Each bundle has a node host, which holds nothing; runs, processes and rank actors claim it when
+    they are started, and what nobody has claimed stays free inside the group. All bundles are on
+    one node. With one device a bundle it is known before anything runs which workers share a
+    device, so that this is the placement for roles of several devices that share them; see
+    `ColocatedPool`.
+
+    Args:
+        devices_per_bundle: How many devices a bundle has; a replica's devices are a multiple.
+
+    Raises:
+        ConfigError: It is no whole number of 1 or more.
+    """
+
+    devices_per_bundle: int = 1
+
+    def __post_init__(self) -> None:
+        as_whole(self.devices_per_bundle, "devices_per_bundle", at_least=1)
+
+    def next_plan(self, shape: ReplicaShape, topology: Topology) -> BundlePlan:
+        """Return equal bundles for one node.
+
+        Raises:
+            ConfigError: The replica's devices are no multiple of a bundle's.
+        """
+        count, rest = divmod(shape.devices, self.devices_per_bundle)
+        if rest or not count:
+            raise ConfigError(
+                f"a replica has {shape.devices} {shape.device}, and a bundle is to have "
+                f"{self.devices_per_bundle}; give a multiple of it",
+                "devices_per_bundle",
+            )
+        whole = _capacity.next_plan(replace(shape, min_nodes=1, max_nodes=1), topology)
+        first, *others = replace(shape, extra={}).bundles(count)
+        bundles = (first + Resources(shape.extra), *others)
+        return BundlePlan(bundles, "STRICT_PACK", shape.selector, whole.reason)
+
+    def capacity(self, shape: ReplicaShape, wanted: int, topology: Topology) -> Capacity:
+        """Count how many such groups the nodes hold together, if they were empty."""
+        return _most(self.next_plan(shape, topology), wanted, topology)
+
+
+def _most(plan: BundlePlan, wanted: int, topology: Topology) -> Capacity:
+    """Find by bisection how many replicas of one plan the nodes hold, if they were empty."""
+    empty = emptied(topology)
+    low, high, reason = 0, wanted, ""
+    while low < high:
+        middle = (low + high + 1) // 2
+        verdict = pack([Request(f"replica {n}", plan) for n in range(middle)], empty)
+        if isinstance(verdict, Fits):
+            low = middle
+        else:
+            high, reason = middle - 1, verdict.reason
+    return Capacity(low, reason)
+
+
+def _apart(plan: BundlePlan, count: int, topology: Topology) -> Iterator[tuple[str, ...]]:
+    """Yield nodes for one replica after the other, of those that have the fewest the emptiest."""
+    has: Counter[str] = Counter()
+    accelerator = max(plan.total, key=lambda name: (name in ACCELERATORS, name == CPU, name))
+    for number in range(count):
+        by_room = sorted(
+            topology.select(plan.selector).without_draining().nodes,
+            key=lambda node: (has[node.node_id], -node.available.units(accelerator)),
+        )
+        # The fewest of the best nodes that hold it.
+        for most in range(plan.n_nodes, len(by_room) + 1):
+            few = Topology(tuple(by_room[:most]))
+            verdict = pack([Request(str(number), plan)], few)
             if isinstance(verdict, Fits):
-                low = middle
-            else:
-                high, reason = middle - 1, verdict.reason
-        return Capacity(low, reason)
+                nodes = by_address(plan, verdict.assignment[str(number)], topology)
+                has.update(set(nodes))
+                topology = topology.taking(zip(nodes, plan.bundles, strict=True))
+                yield nodes
+                break
+        else:
+            return
 
 
 def emptied(topology: Topology) -> Topology:

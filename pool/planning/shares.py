@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from pool.errors import ConfigError, InfeasibleError
 from pool.planning.resources import (
@@ -46,6 +46,91 @@ class ColocationShares:
     shares: tuple[Resources, ...]
     spare: Resources
     reason: str
+
+
+class Shares(Protocol):
+    """Say how the bundles of a role are shared with roles that live beside it."""
+
+    @property
+    def lodgers(self) -> int:
+        """How many roles may live beside the one that the bundles belong to."""
+        ...
+
+    def plan(self, bundle: Resources, device: str) -> ColocationShares:
+        """Divide a bundle: the first share is its owner's.
+
+        Raises:
+            InfeasibleError: It cannot be divided so.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Let `n` roles share each bundle in equal parts, the owner among them.
+
+    Args:
+        n: How many roles, 2 or more.
+
+    Raises:
+        ConfigError: It is no whole number of 2 or more.
+    """
+
+    n: int = 2
+
+    def __post_init__(self) -> None:
+        as_whole(self.n, "n", at_least=2)
+
+    @property
+    def lodgers(self) -> int:
+        """How many roles may live beside the owner."""
+        return self.n - 1
+
+    def plan(self, bundle: Resources, device: str) -> ColocationShares:
+        """Divide a bundle as `plan_peers` does."""
+        return plan_peers(self.n, bundle, device=device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MainAndSides:
+    """Let small roles live beside a main one, which the bundles belong to.
+
+    Args:
+        sides: How many small roles, 1 or more.
+        main_share: Devices of the main role, of each bundle; None for what the others leave.
+        side_share: Devices of each small role; None for `DEFAULT_SIDE_SHARE`.
+        side_cpus: CPUs of each small role, of each bundle; the main role has the rest.
+        side_memory_bytes: Memory of each small role; the main role has the rest.
+
+    Raises:
+        ConfigError: `sides` is no whole number of 1 or more.
+    """
+
+    sides: int = 1
+    main_share: float | None = None
+    side_share: float | None = None
+    side_cpus: float = 0
+    side_memory_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        as_whole(self.sides, "sides", at_least=1)
+
+    @property
+    def lodgers(self) -> int:
+        """How many roles may live beside the main one."""
+        return self.sides
+
+    def plan(self, bundle: Resources, device: str) -> ColocationShares:
+        """Divide a bundle as `plan_main_and_side` does."""
+        return plan_main_and_side(
+            self.sides,
+            bundle,
+            device=device,
+            main_share=self.main_share,
+            side_share=self.side_share,
+            side_cpus=self.side_cpus,
+            side_memory_bytes=self.side_memory_bytes,
+        )
 
 
 def plan_peers(n: int, bundle: Resources, *, device: str = "GPU") -> ColocationShares:

@@ -12,6 +12,7 @@ from pool.host.info import HostInfo
 from pool.host.plan import HostPlace, HostPlan
 from pool.manager.nested import GANG, NestedPool
 from pool.planning.notice import Notice
+from pool.planning.resources import Resources
 from pool.planning.restart import Cause, RestartPolicy
 
 NODE_CAUSES = (Cause.NODE_LOST, Cause.PREEMPTION, Cause.MAINTENANCE)
@@ -66,13 +67,17 @@ class HostPool(NestedPool[HostInfo]):
     ) -> ActorSpec:
         assert reservation is not None
         plan, index = self._host_plan, identity.slot
+        holds = reservation.bundles[index] if plan.knows_devices else NOTHING
+        if plan.lent:
+            # Another role's host holds the devices; this one holds what else the bundle has.
+            holds = Resources({name: n for name, n in holds.items() if name != plan.device})
         return ActorSpec(
             body=HostBody,
             args=(plan, HostPlace(index, reservation)),
             label=plan.host_class.__name__,
             identity=identity,
-            holds=reservation.bundles[index] if plan.holds_devices else NOTHING,
-            reservation=reservation if plan.holds_devices else None,
+            holds=holds,
+            reservation=reservation if plan.knows_devices else None,
             bundle=index,
             node_id=reservation.nodes[index],
             runtime_env=plan.runtime_env,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import secrets
-from collections.abc import AsyncIterable, Callable, Coroutine, Hashable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import anyio
 
@@ -21,24 +19,15 @@ from pool.cluster.interface import (
 )
 from pool.demand.wishing import NOTHING, Wish
 from pool.dispatch.autosize import Autosizer, Metric
-from pool.dispatch.broadcast import broadcast, in_rows
-from pool.dispatch.environments import environments
-from pool.dispatch.job import Errors, Limits
-from pool.dispatch.map import MapOptions
-from pool.dispatch.progress import ProgressTo
-from pool.dispatch.results import Results
-from pool.dispatch.run import RunOptions, finish_runs
-from pool.dispatch.stream import StreamRun
 from pool.dispatch.switchboard import Switchboard
-from pool.dispatch.target import Counter, Target
-from pool.errors import ConfigError, InfeasibleError, PoolError, ReservationFailed
+from pool.errors import ConfigError, InfeasibleError, ReservationFailed
 from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
-from pool.host.parcel import SharedValue
 from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
+from pool.manager.member import Incarnation, Member
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
 from pool.manager.succession import make_again
@@ -52,25 +41,32 @@ from pool.planning.notice_policy import NoticePolicy
 from pool.planning.packing import Fits, Request, pack
 from pool.planning.placement import Placement, Separate
 from pool.planning.plan import Role
+from pool.planning.program import RoleRequest, RoleSeat
 from pool.planning.restart import RestartPolicy
 from pool.planning.rolling import RollPolicy
 from pool.planning.shape import ReplicaShape
+from pool.planning.shares import Shares
 from pool.rendezvous.base import Rendezvous
-from pool.replica.host import Host
 from pool.replica.host_pool import gang_policy
+from pool.replica.lodgings import Lodgings
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
+from pool.replica.view import View
 from pool.replica.warm import check_warm, keep_warm, wish_for
+from pool.replica.work import Served, Work
 from pool.replica.workers import Workers
 
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
     from pool.process.spec import Process
 
+LODGERS_LEAVE_S = 5.0
+"""How long a group that is to be removed waits for those who live in it beside its own member."""
 
-class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
+
+class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
     """Keep replicas of one shape: scale, poll, replace and drain each as a tree.
 
     Each slot has one placement group: STRICT_PACK with one bundle where a node can hold the
@@ -81,6 +77,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         name: The pool's name.
         shape: What one replica needs.
         placement: How replicas are laid out on nodes; `Separate()` when left out.
+        shares: How each bundle is divided with pools that live beside this one, on the same
+            devices; see `ColocatedPool`. None keeps it whole.
         host: Your `NodeHost` class; the plain one runs functions and no more.
         host_args: Its constructor's arguments.
         ranks: What rank actors each replica has: objects of your class, one process for each
@@ -132,6 +130,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         *,
         shape: ReplicaShape,
         placement: Placement | None = None,
+        shares: Shares | None = None,
         host: type[NodeHost] = NodeHost,
         host_args: tuple[Any, ...] = (),
         ranks: Ranks | None = None,
@@ -182,6 +181,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             host_class=host,
             host_args=host_args,
             holds_devices=hosts_hold_devices,
+            shares_devices=shares is not None,
             notices=node_sources,
             ports=ports,
             cleaner=cleaner,
@@ -208,6 +208,13 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self._grows = cluster_grows
         self._placement = Separate() if placement is None else placement
         self._seats = Seats(cluster, self._placement, shape, grows=cluster_grows)
+        if shares is not None and detached:
+            raise ConfigError(
+                "shares is given with detached=True, and who lives beside a pool ends with this "
+                "process; leave one of them out",
+                "shares",
+            )
+        self.lodgings = Lodgings(name, shares, by_hosts=hosts_hold_devices)
         self._switchboard = Switchboard(self)
         self._autosizer: Autosizer | None = None
         self._warm = check_warm(warm, cluster_grows)
@@ -326,237 +333,28 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
 
     # -- work ----------------------------------------------------------------------------------
 
-    async def broadcast(
-        self,
-        work: Callable[..., Any] | str,
-        *args: Any,
-        on: str = "host",
-        env: Rendezvous | None = None,
-        flat: bool = False,
-        timeout_s: float | None = None,
-    ) -> list[Any]:
-        """Call a function on every node host, or rank actor, of every ready replica, all at once.
+    def at_work(self) -> Served:
+        return [(self, member) for member in self._serving()]
 
-        Args:
-            work: A function, or the name of a method of your `NodeHost`; on ranks, of their class.
-            *args: Its arguments, the same everywhere.
-            on: `host` calls every node host, `rank` every rank actor, `replica` the first host of
-                each replica.
-            env: Builds the environment variables that each host sets for the call. Rank actors
-                have theirs already.
-            flat: Return one list instead of one for each replica.
-            timeout_s: Seconds for the whole; None waits for ever.
+    @overload
+    def __getitem__(self, rank: int) -> Member[ReplicaInfo]: ...
 
-        Returns:
-            `[[result per host] per replica]`, by rank; flat, `[result per host]`.
+    @overload
+    def __getitem__(self, rank: slice) -> View: ...
+
+    def __getitem__(self, rank: int | slice) -> Member[ReplicaInfo] | View:
+        """Return the member with a rank, or a view of the replicas with several.
 
         Raises:
-            MemberLost: A host died. Results of others are lost; the call is not repeated.
-            TimeoutError: It took longer than `timeout_s`.
-            Exception: What the function raised, on the first host where it did.
-
-        On cancellation, calls that are under way on hosts run to their end there.
+            LookupError: No member has that rank now.
         """
-        if env is not None and on != "host":
-            raise ConfigError(
-                f"env is given for on={on!r}; it is for hosts. The rank actors of a replica find "
-                "each other by the rendezvous of their Ranks",
-                "env",
-            )
-        rows = self._rows_to_call(on)
-        hosts = self.hosts() if env is not None else []
-        infos = [[host.info for host in row] for row in hosts]
-        targets = [target for row in rows for target in row]
-        with anyio.fail_after(timeout_s):
-            async with environments(self.cluster, infos, env) as variables:
-                results = await broadcast(self.cluster, targets, work, args, variables)
-        return results if flat else in_rows(results, rows)
+        if isinstance(rank, slice):
+            return View(((self, range(self.desired)[rank]),))
+        return super().__getitem__(rank)
 
-    def _rows_to_call(self, on: str) -> list[list[Target]]:
-        self._check_open()
-        rows = self._rows(on)
-        if not any(rows):
-            has = "rank actor" if on == "rank" else "ready replica"
-            raise PoolError(
-                f"pool {self.name!r} has no {has} to call; scale it first, and look at its "
-                "snapshot() for the reasons"
-                + ("; rank actors are declared with ranks=" if on == "rank" else "")
-            )
-        return rows
-
-    def map(
-        self,
-        work: Callable[..., Any] | str,
-        items: Iterable[Any] | AsyncIterable[Any],
-        *,
-        on: str = "replica",
-        in_flight: int = 2,
-        in_all: int | None = None,
-        errors: Errors = "raise",
-        attempts: int = 3,
-        timeout_s: float | None = None,
-        batch: int | None = None,
-        key: Callable[[Any], Hashable] | None = None,
-        buffer: int | None = None,
-        progress: ProgressTo = False,
-    ) -> Results:
-        """Call a function on each item, spread over the pool, and yield the results in order.
-
-        Each item is yielded exactly once. When a member dies or is drained under a call, the call
-        is made again on another, so the function has to be idempotent; with `attempts=1` it is
-        not made again.
-
-        Args:
-            work: A function of one item, plain or async, or the name of such a method of your
-                `NodeHost`. A generator's values are returned as a list.
-            items: The input, plain or asynchronous; never read further ahead than the calls in
-                flight and the results that wait to be taken. A plain one is read on the loop.
-            on: `replica` sends items to each replica's first host; `host` to every host; `rank`
-                to every rank actor.
-            in_flight: Items, or batches, at once per target. Small ones share a call.
-            in_all: At once on all targets; None for no further bound.
-            errors: `raise` ends the map at the first item whose function raised; `return` yields
-                the exception in the item's place.
-            attempts: How many members an item may lose before it ends as `MemberLost`.
-            timeout_s: Seconds for one call; an item that takes longer ends as `CallTimeout`.
-            batch: Give the function lists of so many items, for which it returns lists of as many
-                results. They are yielded one by one.
-            key: Says for an item what it belongs to: items of one key go to one member, for as
-                long as that serves.
-            buffer: How many results, or batches of them, may wait to be taken, with those in
-                flight; four times those in flight by default.
-            progress: True shows a bar in a terminal or notebook, and log lines elsewhere; a word
-                does so under that name; a function is called with the counts.
-
-        Returns:
-            The results: an async iterator, and an async context manager that ends the map.
-
-        Raises:
-            ConfigError: A value cannot be right.
-            PoolFailed: From the iterator: the pool gave up and no member is left to work.
-
-        Closing the results, or letting them go, asks members to stop what is in flight: async
-        functions are cancelled, plain ones run to their end.
-        """
-        return self._map(
-            work,
-            items,
-            MapOptions(
-                on=on,
-                in_flight=in_flight,
-                in_all=in_all,
-                errors=errors,
-                attempts=attempts,
-                timeout_s=timeout_s,
-                batch=batch,
-                key=key,
-                buffer=buffer,
-                progress=progress,
-            ),
-        )
-
-    def map_unordered(
-        self,
-        work: Callable[..., Any] | str,
-        items: Iterable[Any] | AsyncIterable[Any],
-        **options: Any,
-    ) -> Results:
-        """Do as `map`, with its options, and yield each result as soon as it is there."""
-        return self._map(work, items, MapOptions(**options, ordered=False))
-
-    def _map(
-        self,
-        work: Callable[..., Any] | str,
-        items: Iterable[Any] | AsyncIterable[Any],
-        options: MapOptions,
-    ) -> Results:
-        self._check_open()
-        return self._switchboard.map(work, items, options)
-
-    def submit(
-        self,
-        work: Callable[..., Any] | str,
-        *args: Any,
-        on: str = "replica",
-        key: Hashable = None,
-        idempotent: bool = False,
-        attempts: int = 3,
-        timeout_s: float | None = None,
-        in_flight: int = 100,
-        in_all: int | None = None,
-    ) -> asyncio.Future[Any]:
-        """Send one call to the least loaded member, and return the future of its result.
-
-        Args:
-            work: A function, plain or async, or the name of a method of your `NodeHost`.
-            *args: Its arguments.
-            on: As with `map`.
-            key: Calls of one key go to one member, for as long as that serves.
-            idempotent: Whether the call may be made again when a member died under it.
-            attempts: How many members it may lose then.
-            timeout_s: Seconds for the call, from when it is sent; None waits for ever.
-            in_flight: Calls at once per target; further ones wait. Calls with other bounds are
-                counted by themselves.
-            in_all: At once on all targets; None for no further bound.
-
-        Returns:
-            A future. Cancelling it stops the call: an async function is cancelled.
-
-        Raises:
-            ConfigError: A value cannot be right.
-
-        The future raises `MemberLost`, `CallTimeout`, `PoolFailed`, `PoolClosed`, or what the
-        function raised.
-        """
-        self._check_open()
-        submissions = self._switchboard.submissions(on, Limits(in_flight, in_all))
-        return submissions.submit(
-            work,
-            args,
-            key=key,
-            attempts=attempts if idempotent else 1,
-            timeout_s=timeout_s,
-        )
-
-    def stream(
-        self,
-        work: Callable[..., Any] | str,
-        *args: Any,
-        on: str = "replica",
-        attempts: int = 3,
-    ) -> Results:
-        """Call a generator function on the least loaded member, and yield its values as they come.
-
-        The generator is ahead of its reader by a bounded number of values.
-
-        Args:
-            work: A generator function, plain or async, or the name of such a method.
-            *args: Its arguments.
-            on: As with `map`.
-            attempts: How many members may be lost before the first value. After it a loss is the
-                stream's end, as `MemberLost`.
-
-        Returns:
-            The values: an async iterator. Closing it ends the generator.
-        """
-        self._check_open()
-        self.targets(on)
-        return Results(StreamRun(self, on, work, args, attempts))
-
-    def share(self, value: Any) -> SharedValue:
-        """Put a large value into the cluster once, to be given to many calls.
-
-        Give what is returned as an item, or an argument, of `map`, `submit` or `stream`: the
-        function gets the value, which each member fetches once. It is there for as long as you
-        hold what is returned.
-        """
-        self._check_open()
-        return SharedValue(secrets.token_hex(16), self.cluster.share(value))
-
-    @property
-    def load(self) -> int:
-        """Calls of maps and submissions that are in flight, and those known to wait."""
-        return self._switchboard.load
+    def view(self) -> View:
+        """Return a view of all replicas that the pool is meant to have now; to be split."""
+        return self[:]
 
     def autosize(
         self,
@@ -600,79 +398,6 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         self._check_open()
         self._set_desired(size, reason)
 
-    def targets(self, on: str = "replica") -> list[Target]:
-        """List whom work can be sent to now.
-
-        Args:
-            on: `replica` for the first host of each replica, `host` for every host, `rank` for
-                every rank actor.
-        """
-        return [target for row in self._rows(on) for target in row]
-
-    def _rows(self, on: str) -> list[list[Target]]:
-        """List the targets of each serving replica, by rank."""
-        if on not in ("replica", "host", "rank"):
-            raise ConfigError(f"on is {on!r}; give 'replica', 'host' or 'rank'", "on")
-        return [
-            _targets(member, member.info, on)
-            for member in self._serving()
-            if member.info is not None
-        ]
-
-    def hosts(self) -> list[list[Host]]:
-        """List the node hosts of every serving replica, by rank, to give work to each by itself."""
-        return [
-            [Host(self, member, info) for info in member.info.hosts]
-            for member in self._serving()
-            if member.info is not None
-        ]
-
-    async def run(
-        self,
-        function: Callable[..., Any],
-        *args: Any,
-        options: RunOptions | None = None,
-        env: Rendezvous | None = None,
-        flat: bool = False,
-        timeout_s: float | None = None,
-    ) -> list[Any]:
-        """Call a function in a fresh process on every node host of every ready replica.
-
-        Each process is in its host's bundle, with its devices, and ends with the call. For calls in
-        processes that stand already, see `broadcast`.
-
-        Args:
-            function: What to call, plain or async.
-            *args: Its arguments, the same everywhere.
-            options: What each run gets: devices, environment, hooks, references for results.
-            env: Builds the environment variables by which the processes find each other.
-            flat: Return one list instead of one for each replica.
-            timeout_s: Seconds for the whole, the wait for devices included; None waits for ever.
-
-        Returns:
-            `[[result per host] per replica]`, by rank; flat, `[result per host]`.
-
-        Raises:
-            MemberLost: A process, a host or its node died. The call is not repeated; see
-                `run_resumable`.
-            TimeoutError: It took longer than `timeout_s`.
-            ConfigError: A bundle does not hold what a run needs.
-            Exception: What the function raised, on the first host where it did.
-
-        On cancellation, and with the first error, every process is killed.
-        """
-        self._rows_to_call("host")
-        rows = self.hosts()
-        infos = [[host.info for host in row] for row in rows]
-        hosts = [host for row in rows for host in row]
-        async with environments(self.cluster, infos, env) as variables:
-            runs = [
-                host.begin_run(function, *args, options=options, environment=each)
-                for host, each in zip(hosts, variables, strict=True)
-            ]
-            results = await finish_runs(runs, timeout_s)
-        return results if flat else in_rows(results, rows)
-
     # -- the steps of a member's life ------------------------------------------------------------
 
     async def check_size(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -682,6 +407,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         if self._grows or sizes == (0,):
             return sizes
         topology = await self.cluster.topology()
+        if self.lodgings.shares is not None:
+            self.lodgings.check(self._placement.next_plan(shape, topology), shape.device)
         # Our own members are among `sizes`, so the nodes are taken as if they were empty.
         most = self._placement.capacity(shape, sizes[-1], topology)
         possible = tuple(size for size in sizes if size <= most.replicas)
@@ -699,6 +426,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
     async def reserve(self, identity: Identity) -> Reservation:
         shape = self._shape_now(identity.slot)
         seat = await self._seats.take(identity.slot, shape, self._unplaced())
+        self.lodgings.check(seat.plan, shape.device)
         try:
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
@@ -710,11 +438,40 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
                 raise ReservationFailed(why) from error
             raise
         self._seats.taken(identity.slot, reservation)
-        return reservation
+        return self.lodgings.move_in(reservation, shape.device)
 
     async def release(self, reservation: Reservation) -> None:
+        self.lodgings.give_up(reservation)
+        self._tell_changed()
+        await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
         await super().release(reservation)
         self._seats.given_back(reservation)
+
+    async def drain_member(self, actor: Actor, budget_s: float) -> None:
+        until = anyio.current_time() + budget_s
+        for member in self._incarnations():
+            if member.actor == actor and member.reservation is not None:
+                # Whoever lives beside it goes first, and takes half of the time at the most.
+                await self.lodgings.until_empty(member.reservation, budget_s / 2)
+        await super().drain_member(actor, until - anyio.current_time())
+
+    def at_home(self, reservation: Reservation) -> Incarnation[ReplicaInfo] | None:
+        """Return the member that holds a reservation; for who lives beside it."""
+        for member in self._incarnations():
+            if member.reservation is not None and member.reservation.id == reservation.id:
+                return member
+        return None
+
+    def room_beside(self, rank: int, share: int) -> Reservation | None:
+        """Return the place beside the replica of a rank; None while there is none that lasts."""
+        for member in self._incarnations():
+            if member.slot.rank == rank and member.reservation is not None:
+                lasts = member.fault is None and not member.state.is_leaving
+                # Hosts that hold the devices say which they are, once they are ready.
+                is_there = member.info is not None or not self.lodgings.by_hosts
+                if lasts and is_there and member.leave_by is None:
+                    return self.lodgings.room(member.reservation, share)
+        return None
 
     def _unplaced(self) -> list[int]:
         """List the slots whose members wait for their reservations."""
@@ -725,6 +482,28 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             and slot.incarnation.state is State.PENDING
             and slot.incarnation.reservation is None
         ]
+
+    def ask_for(self, size: int, *, more: bool) -> RoleRequest:
+        """Return what this pool asks a planner of several pools for.
+
+        Args:
+            size: The size that it is to have.
+            more: Whether to ask only for those replicas that it does not have yet.
+        """
+        spares = self.policies.spares if size else 0
+        has = self._goal.desired + self._goal.spares_now if more else 0
+        return RoleRequest(
+            role=self.name,
+            shape=self.shape,
+            placement=self._placement,
+            count=max(0, size + spares - has),
+            first=has,
+            may_wait=self._grows,
+        )
+
+    def take_seats(self, seats: Iterable[RoleSeat]) -> None:
+        """Have the next replicas go where a planner of several pools has found room for them."""
+        self._seats.offer(self.shape, [(seat.plan, seat.nodes) for seat in seats])
 
     async def explain_wait(self, identity: Identity) -> str:
         return await self._why_not_now(identity) or "its placement group is being made"
@@ -794,10 +573,3 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         super().kill_member(actor, info)
         for part in info.actors if info is not None else ():
             self.cluster.kill(part)
-
-
-def _targets(member: Counter, info: ReplicaInfo, on: str) -> list[Target]:
-    if on == "rank":
-        return [Target(rank.actor, member, f"rank {rank.rank}: ") for rank in info.ranks]
-    hosts = info.hosts if on == "host" else info.hosts[:1]
-    return [Target(host.actor, member, f"host {host.index}: ") for host in hosts]

@@ -7,6 +7,8 @@ seats from one look, and one that waits for a while has its seat kept.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import anyio
@@ -73,6 +75,24 @@ class Seats:
         self._seats: dict[int, tuple[str, ...]] = {}
         self._before: dict[int, Reservation] = {}
         self._given_back: dict[str, float] = {}
+        self._offered: deque[Seat] = deque()
+        self._offered_for: ReplicaShape | None = None
+
+    def offer(
+        self, shape: ReplicaShape, seats: Iterable[tuple[BundlePlan, tuple[str, ...]]]
+    ) -> None:
+        """Have the next slots that ask take these seats, in this order.
+
+        For whoever plans for several pools at once. What was offered before is withdrawn. A seat
+        that cannot be had is looked for anew, as any other.
+
+        Args:
+            shape: Whom they are for: replicas of this shape.
+            seats: The bundles of each, and their nodes.
+        """
+        self._offered_for = shape
+        self._offered = deque(Seat(plan, nodes, PINNED_TIMEOUT_S) for plan, nodes in seats)
+        self._seen = None
 
     async def take(self, slot: int, shape: ReplicaShape, waiting: list[int]) -> Seat:
         """Return the seat of a slot.
@@ -86,6 +106,8 @@ class Seats:
             InfeasibleError: The replica does not fit even nodes that are empty.
         """
         async with self._looking:
+            if self._offered and shape == self._offered_for:
+                return self._offered.popleft()
             if slot not in self._seats:
                 if self._seen is None or self._is_old(FRESH_S) or self._seen.shape != shape:
                     await self._look(shape)

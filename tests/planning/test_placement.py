@@ -136,3 +136,21 @@ def test_whatever_is_assigned_fits_what_is_free(
             assert len(set(assigned)) == len(assigned)
         for name, bundle in zip(assigned, plan.bundles, strict=True):
             free[name] = free[name] - bundle
+
+
+def test_replicas_that_spread_keep_apart_and_take_the_emptiest_nodes() -> None:
+    plan = Separate().next_plan(TWO_DEVICES, THREE)
+    apart = Separate(spread=True)
+    assert {name for [name] in apart.assign(plan, 3, THREE)} == {"n0", "n1", "n2"}
+    busy = THREE.taking([("n0", Resources.of(devices=2)), ("n1", Resources.of(devices=1))])
+    assert apart.assign(plan, 1, busy) == [("n2",)]
+    assert len(apart.assign(plan, 20, THREE)) == 12
+    gangs = apart.next_plan(ReplicaShape(devices=4, min_nodes=2), THREE)
+    assert all(len(set(nodes)) == 2 for nodes in apart.assign(gangs, 3, THREE))
+
+
+def test_replicas_that_could_not_all_spread_are_packed() -> None:
+    """Kept apart, those of one node take the places that two-node replicas would need."""
+    nodes = Topology((node("n0", 5), node("n1", 4)))
+    plan = Separate().next_plan(ReplicaShape(devices=2), nodes)
+    assert len(Separate(spread=True).assign(plan, 4, nodes)) == 4

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from pool.errors import ConfigError, InfeasibleError
 from pool.planning.resources import Resources, gib
-from pool.planning.shares import ColocationShares, plan_main_and_side, plan_peers
+from pool.planning.shares import (
+    ColocationShares,
+    MainAndSides,
+    Peers,
+    plan_main_and_side,
+    plan_peers,
+)
 
 ONE = Resources.of(devices=1, cpus=8, memory_bytes=gib(8))
 TWO = Resources.of(devices=2, cpus=8)
@@ -207,3 +213,19 @@ def test_main_and_side_shares_never_exceed_the_bundle(
         fewer = int(nearest.split()[0])
         assert fewer < k
         check(plan(fewer), bundle)
+
+
+def test_a_policy_of_shares_divides_as_the_planners_do() -> None:
+    bundle = Resources({"GPU": 1, "CPU": 4})
+    assert Peers(2).plan(bundle, "GPU") == plan_peers(2, bundle)
+    assert Peers(3).lodgers == 2
+    sides = MainAndSides(sides=2, main_share=0.5, side_share=0.25, side_cpus=1)
+    assert sides.lodgers == 2
+    assert sides.plan(bundle, "GPU") == plan_main_and_side(
+        2, bundle, main_share=0.5, side_share=0.25, side_cpus=1
+    )
+    for wrong in (1, 0, 1.5):
+        with pytest.raises(ConfigError, match="n is"):
+            Peers(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="sides"):
+        MainAndSides(sides=0)
