@@ -77,9 +77,9 @@ async def _reserve(
     hooks: Hooks[InfoT], member: Incarnation[InfoT], explain: Callable[[str], None]
 ) -> None:
     while True:
+        failed: ReservationFailed | InfeasibleError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_explain_wait, hooks, member, explain)
-            failed: ReservationFailed | InfeasibleError | None = None
             try:
                 # NB: written down before the next `await`, where a cancellation would lose it.
                 member.reservation = await hooks.reserve(member.identity)
