@@ -116,9 +116,9 @@ class Lodgings:
         its = {name: part.units(name) for name in part if name != device}
         return Resources.from_units({**its, device: count})
 
-    def give_up(self, reservation: Reservation) -> None:
-        """Let nobody move in any more."""
-        self._whole.pop(reservation.id, None)
+    def give_up(self, reservation: Reservation) -> bool:
+        """Let nobody move in any more; returns whether anybody could."""
+        return self._whole.pop(reservation.id, None) is not None
 
     async def until_empty(self, reservation: Reservation, limit_s: float) -> None:
         """Wait until no lodger is there, but no longer than that."""

@@ -438,9 +438,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         return self.lodgings.move_in(reservation, shape.device)
 
     async def release(self, reservation: Reservation) -> None:
-        self.lodgings.give_up(reservation)
-        self._tell_changed()
-        await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
+        if self.lodgings.give_up(reservation):
+            self._tell_changed()
+            await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
         await super().release(reservation)
         self._seats.given_back(reservation)
 

@@ -44,8 +44,8 @@ class NeverReady(pool.NodeHost):
         raise pool.Permanent("the model is not there")
 
 
-def free_gpus() -> float:
-    return float(ray.available_resources().get("GPU", 0))
+def held_gpus() -> float:
+    return float(ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0))
 
 
 def test_two_roles_share_one_gpu_and_the_second_leaves_the_first_alone(world: World) -> None:
@@ -151,7 +151,6 @@ def test_three_roles_come_up_together_or_not_at_all(world: World) -> None:
     """One failure releases all: no group is left, not even one that waits (row A7)."""
 
     async def main() -> None:
-        free = free_gpus()
         rollout = pool.ReplicaPool("rollout", shape=ONE, restart=QUICK)
         train = pool.ReplicaPool("train", shape=FOUR, restart=QUICK)
         reward = pool.ReplicaPool("reward", shape=ONE, host=NeverReady, restart=QUICK)
@@ -163,7 +162,7 @@ def test_three_roles_come_up_together_or_not_at_all(world: World) -> None:
                 await program.scale(sizes, timeout_s=120)
             for each in (rollout, train, reward):
                 assert await each.cluster.leftovers(each.name, each.instance) == []
-            world.eventually(lambda: free_gpus() == free, free_gpus)
+            world.eventually(lambda: held_gpus() == 0, held_gpus)
             del sizes["reward"]
             plan = await program.plan(sizes)
             reached = await program.scale(sizes, timeout_s=120)
