@@ -147,6 +147,24 @@ def test_roles_share_several_devices_on_each_of_several_nodes(world: World) -> N
     anyio.run(main)
 
 
+def test_a_script_without_asyncio_holds_several_roles(world: World) -> None:
+    def roles() -> pool.Program:
+        train = pool.ReplicaPool("train", shape=ONE, shares=pool.Peers(2), restart=QUICK)
+        return pool.Program(train, pool.ColocatedPool("infer", beside=train, restart=QUICK))
+
+    with pool.blocking.Program(roles) as program:
+        assert program.plan({"train": 1}).is_complete
+        assert program.scale({"train": 1}, timeout_s=120)["infer"].is_complete
+        assert {name: each.ready for name, each in program.snapshot().items()} == {
+            "train": 1,
+            "infer": 1,
+        }
+        pids = program["infer"].broadcast(os.getpid, flat=True)
+        world.watch(*pids)
+    with pytest.raises(pool.PoolClosed, match="program is not open"):
+        program.snapshot()
+
+
 def test_three_roles_come_up_together_or_not_at_all(world: World) -> None:
     """One failure releases all: no group is left, not even one that waits (row A7)."""
 
