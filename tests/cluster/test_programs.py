@@ -83,9 +83,12 @@ def test_a_role_beside_a_replica_that_is_lost_moves_with_it(world: World) -> Non
             lost, beside = train[0], infer[0]
             pids = [pid_of(host.actor) for each in (lost, beside) for host in hosts_of(each)]
             kill(pid_of(lost.actor))
-            await until(train, lambda: train.members()[0].serial > lost.serial, 60)
-            await until(train, lambda: train.is_settled, 60)
-            await until(infer, lambda: infer.is_settled and infer[0].serial > beside.serial, 60)
+            await until(
+                train, lambda: train.is_settled and train.members()[0].serial > lost.serial, 60
+            )
+            await until(
+                infer, lambda: infer.is_settled and infer.members()[0].serial > beside.serial, 60
+            )
             assert all(map(is_gone, pids))
             assert {failure.cause for failure in infer.failures} == {pool.Cause.PREEMPTION}
             assert (await train.run(seen, flat=True)) == (await infer.run(seen, flat=True))
