@@ -8,11 +8,11 @@ pool as ever. A second Ctrl-C, while that goes on, hurries it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -33,12 +33,14 @@ from pool.manager.member import Member
 from pool.manager.results import RollResult, ScaleResult
 from pool.manager.snapshot import PoolSnapshot
 from pool.planning.elastic import ElasticPolicy
+from pool.planning.program import ProgramPlan
 from pool.planning.rolling import RollPolicy
 from pool.rendezvous import Rendezvous
+from pool.replica.program import Program as AsyncProgram
 from pool.replica.replica_pool import ReplicaPool as AsyncReplicaPool
 from pool.signals import stop_script_on as stop_on
 
-__all__ = ["ReplicaPool", "attach", "list_pools", "reap", "stop_on"]
+__all__ = ["Program", "ReplicaPool", "attach", "list_pools", "reap", "stop_on"]
 
 T = TypeVar("T")
 
@@ -263,19 +265,102 @@ def reap(name: str | None = None, *, dry_run: bool = False) -> ReapReport:
     return anyio.run(functools.partial(_reap, name, dry_run=dry_run))
 
 
-class _Opened:
+class Program:
+    """Hold several pools together, from code that blocks.
+
+    Args:
+        make: Makes the program: a function without arguments that makes its pools, and returns a
+            `pool.Program` of them. It is called when the `with` block is entered.
+    """
+
+    def __init__(self, make: Callable[[], AsyncProgram]) -> None:
+        self._make = make
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self._program: AsyncProgram | None = None
+
+    def __enter__(self) -> Self:
+        announce()  # On the main thread, where a block that catches signals can act on it.
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            inside = self._portal.wrap_async_context_manager(self._portal.call(self._make))
+            self._program = stack.enter_context(_Opened(inside, self._portal))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        try:
+            return self._stack.__exit__(kind, error, traceback)
+        finally:
+            self._portal = None
+
+    def scale(
+        self, sizes: Mapping[str, int], *, timeout_s: float | None = 600.0
+    ) -> dict[str, ScaleResult]:
+        """Bring roles to their sizes, all or none, and wait; see `pool.Program.scale`."""
+        program, portal = self._open()
+        future = portal.start_task_soon(lambda: program.scale(sizes, timeout_s=timeout_s))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def plan(self, sizes: Mapping[str, int]) -> ProgramPlan:
+        """Say where the roles would go now; see `pool.Program.plan`."""
+        program, portal = self._open()
+        return portal.call(program.plan, sizes)
+
+    def snapshot(self) -> dict[str, PoolSnapshot]:
+        """Return each role as it is now."""
+        program, portal = self._open()
+        return portal.call(program.snapshot)
+
+    def __getitem__(self, role: str) -> ReplicaPool:
+        """Return the pool of a role, as code that blocks uses it; it is opened and closed here."""
+        program, portal = self._open()
+        facade = ReplicaPool(role)
+        facade._pool, facade._portal = program[role], portal
+        return facade
+
+    def _open(self) -> tuple[AsyncProgram, BlockingPortal]:
+        if self._program is None or self._portal is None:
+            raise PoolClosed(
+                "the program is not open; use it inside `with pool.blocking.Program(...) as "
+                "program:`"
+            )
+        return self._program, self._portal
+
+
+class _Hurried(Protocol):
+    """Be a pool, or several, as far as leaving it is concerned."""
+
+    def hurry(self, *, run_hooks: bool = False) -> None:
+        """Wait for nobody who leaves any more."""
+        ...
+
+
+MadeT = TypeVar("MadeT", bound=_Hurried)
+
+
+class _Opened(Generic[MadeT]):
     """Leave the pool's block, and hurry when the wait for that is broken, as by Ctrl-C."""
 
     def __init__(
         self,
-        inside: AbstractContextManager[AsyncReplicaPool],
+        inside: AbstractContextManager[MadeT],
         portal: BlockingPortal,
     ) -> None:
-        self._made: AsyncReplicaPool | None = None
+        self._made: MadeT | None = None
         self._inside = inside
         self._portal = portal
 
-    def __enter__(self) -> AsyncReplicaPool:
+    def __enter__(self) -> MadeT:
         self._made = self._inside.__enter__()
         return self._made
 

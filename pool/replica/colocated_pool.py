@@ -17,6 +17,7 @@ from pool.planning.lifecycle import State
 from pool.planning.notice import Notice, NoticeKind
 from pool.planning.restart import Cause
 from pool.planning.shape import ReplicaShape
+from pool.replica.lodgings import check_cleaner
 from pool.replica.replica_pool import ReplicaPool
 from pool.replica.seats import RESERVE_TIMEOUT_S
 
@@ -82,6 +83,7 @@ class ColocatedPool(ReplicaPool):
                     "is that pool's to say",
                     option,
                 )
+        check_cleaner(options.get("cleaner"), name)
         super().__init__(name, shape=beside.shape, cluster=beside.cluster, surge=0, **options)
         self.target = beside
         # Its nodes are watched over by the target: where that goes, this one follows.

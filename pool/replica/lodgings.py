@@ -7,7 +7,7 @@ pool's changes when a reservation goes, and the pool waits a while until they ha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -16,6 +16,9 @@ from pool.errors import ConfigError
 from pool.planning.resources import UNITS_PER_ONE, Resources
 from pool.planning.shape import BundlePlan
 from pool.planning.shares import Shares
+
+if TYPE_CHECKING:
+    from pool.host.cleaner import DeviceCleaner
 
 
 class Lodger(Protocol):
@@ -29,6 +32,20 @@ class Lodger(Protocol):
 
     async def changed(self) -> None:
         """Wait until something about it changes."""
+
+
+def check_cleaner(cleaner: DeviceCleaner | None, pool: str) -> None:
+    """Refuse a cleaner that would end the processes of another role on the same devices.
+
+    Raises:
+        ConfigError: It ends every holder.
+    """
+    if cleaner is not None and cleaner.anybody:
+        raise ConfigError(
+            f"pool {pool!r} shares its devices, and {cleaner!r} would end whoever else holds them; "
+            "leave anybody out",
+            "cleaner",
+        )
 
 
 class Lodgings:
@@ -116,9 +133,9 @@ class Lodgings:
         its = {name: part.units(name) for name in part if name != device}
         return Resources.from_units({**its, device: count})
 
-    def give_up(self, reservation: Reservation) -> None:
-        """Let nobody move in any more."""
-        self._whole.pop(reservation.id, None)
+    def give_up(self, reservation: Reservation) -> bool:
+        """Let nobody move in any more; returns whether anybody could."""
+        return self._whole.pop(reservation.id, None) is not None
 
     async def until_empty(self, reservation: Reservation, limit_s: float) -> None:
         """Wait until no lodger is there, but no longer than that."""

@@ -122,12 +122,20 @@ class Program:
             # All of them at once; the pools' own ends, one after the other, then find nothing left.
             with anyio.CancelScope(shield=True):
                 if error is not None:
-                    for role in self._roles.values():
-                        role.hurry(run_hooks=True)
+                    self.hurry(run_hooks=True)
                 await self._bring_to(dict.fromkeys(self._roles, 0))
         finally:
             handled = await self._stack.__aexit__(kind, error, traceback)
         return handled
+
+    def hurry(self, *, run_hooks: bool = False) -> None:
+        """Wait for nobody who leaves any more; see `ReplicaPool.hurry`.
+
+        Args:
+            run_hooks: Whether to stop at the hooks: only the work in flight is not waited for.
+        """
+        for role in self._roles.values():
+            role.hurry(run_hooks=run_hooks)
 
     # -- sizes ---------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ from pool.planning.shape import ReplicaShape
 from pool.planning.shares import Shares
 from pool.rendezvous.base import Rendezvous
 from pool.replica.host_pool import gang_policy
-from pool.replica.lodgings import Lodgings
+from pool.replica.lodgings import Lodgings, check_cleaner
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
@@ -214,6 +214,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 "process; leave one of them out",
                 "shares",
             )
+        if shares is not None:
+            check_cleaner(cleaner, name)
         self.lodgings = Lodgings(name, shares, by_hosts=hosts_hold_devices)
         self._switchboard = Switchboard(self)
         self._autosizer: Autosizer | None = None
@@ -441,9 +443,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         return self.lodgings.move_in(reservation, shape.device)
 
     async def release(self, reservation: Reservation) -> None:
-        self.lodgings.give_up(reservation)
-        self._tell_changed()
-        await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
+        if self.lodgings.give_up(reservation):
+            self._tell_changed()
+            await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
         await super().release(reservation)
         self._seats.given_back(reservation)
 

@@ -44,8 +44,8 @@ class NeverReady(pool.NodeHost):
         raise pool.Permanent("the model is not there")
 
 
-def free_gpus() -> float:
-    return float(ray.available_resources().get("GPU", 0))
+def held_gpus() -> float:
+    return float(ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0))
 
 
 def test_two_roles_share_one_gpu_and_the_second_leaves_the_first_alone(world: World) -> None:
@@ -83,9 +83,12 @@ def test_a_role_beside_a_replica_that_is_lost_moves_with_it(world: World) -> Non
             lost, beside = train[0], infer[0]
             pids = [pid_of(host.actor) for each in (lost, beside) for host in hosts_of(each)]
             kill(pid_of(lost.actor))
-            await until(train, lambda: train.members()[0].serial > lost.serial, 60)
-            await until(train, lambda: train.is_settled, 60)
-            await until(infer, lambda: infer.is_settled and infer[0].serial > beside.serial, 60)
+            await until(
+                train, lambda: train.is_settled and train.members()[0].serial > lost.serial, 60
+            )
+            await until(
+                infer, lambda: infer.is_settled and infer.members()[0].serial > beside.serial, 60
+            )
             assert all(map(is_gone, pids))
             assert {failure.cause for failure in infer.failures} == {pool.Cause.PREEMPTION}
             assert (await train.run(seen, flat=True)) == (await infer.run(seen, flat=True))
@@ -147,11 +150,28 @@ def test_roles_share_several_devices_on_each_of_several_nodes(world: World) -> N
     anyio.run(main)
 
 
+def test_a_script_without_asyncio_holds_several_roles(world: World) -> None:
+    def roles() -> pool.Program:
+        train = pool.ReplicaPool("train", shape=ONE, shares=pool.Peers(2), restart=QUICK)
+        return pool.Program(train, pool.ColocatedPool("infer", beside=train, restart=QUICK))
+
+    with pool.blocking.Program(roles) as program:
+        assert program.plan({"train": 1}).is_complete
+        assert program.scale({"train": 1}, timeout_s=120)["infer"].is_complete
+        assert {name: each.ready for name, each in program.snapshot().items()} == {
+            "train": 1,
+            "infer": 1,
+        }
+        pids = program["infer"].broadcast(os.getpid, flat=True)
+        world.watch(*pids)
+    with pytest.raises(pool.PoolClosed, match="program is not open"):
+        program.snapshot()
+
+
 def test_three_roles_come_up_together_or_not_at_all(world: World) -> None:
     """One failure releases all: no group is left, not even one that waits (row A7)."""
 
     async def main() -> None:
-        free = free_gpus()
         rollout = pool.ReplicaPool("rollout", shape=ONE, restart=QUICK)
         train = pool.ReplicaPool("train", shape=FOUR, restart=QUICK)
         reward = pool.ReplicaPool("reward", shape=ONE, host=NeverReady, restart=QUICK)
@@ -163,7 +183,7 @@ def test_three_roles_come_up_together_or_not_at_all(world: World) -> None:
                 await program.scale(sizes, timeout_s=120)
             for each in (rollout, train, reward):
                 assert await each.cluster.leftovers(each.name, each.instance) == []
-            world.eventually(lambda: free_gpus() == free, free_gpus)
+            world.eventually(lambda: held_gpus() == 0, held_gpus)
             del sizes["reward"]
             plan = await program.plan(sizes)
             reached = await program.scale(sizes, timeout_s=120)

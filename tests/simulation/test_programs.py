@@ -387,6 +387,10 @@ def test_the_ways_a_role_cannot_live_beside_another_are_refused_by_name() -> Non
             ({"beside": infer}, "lives beside 'train' itself"),
             ({"beside": train, "shape": TWO}, "shape is given for pool 'third'"),
             ({"beside": train, "surge": 1}, "surge is given"),
+            (
+                {"beside": train, "cleaner": pool.DeviceCleaner(paths=["/dev/x0"], anybody=True)},
+                "leave anybody out",
+            ),
         ):
             with pytest.raises(pool.ConfigError, match=words):
                 pool.ColocatedPool("third", **options)
@@ -397,6 +401,14 @@ def test_the_ways_a_role_cannot_live_beside_another_are_refused_by_name() -> Non
                 pool.Program(*wrong)
         with pytest.raises(pool.ConfigError, match="detached"):
             pool.ReplicaPool("d", shape=ONE, shares=pool.Peers(), cluster=cluster, detached=True)
+        with pytest.raises(pool.ConfigError, match="leave anybody out"):
+            pool.ReplicaPool(
+                "c",
+                shape=ONE,
+                shares=pool.Peers(),
+                cleaner=pool.DeviceCleaner(paths=["/dev/x0"], anybody=True),
+                cluster=cluster,
+            )
         async with pool.Program(train, infer) as program:
             with pytest.raises(pool.ConfigError, match="no role 'critic'"):
                 await program.scale({"critic": 1})
