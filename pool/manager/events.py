@@ -67,6 +67,11 @@ _LEVELS = {
 }
 
 
+def level_of(kind: EventKind) -> str:
+    """Return how loudly an event is said: `info`, `warning` or `error`."""
+    return _LEVELS.get(kind, "info")
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Say what happened.
@@ -119,7 +124,7 @@ class EventLog:
         """Say that something happened."""
         event = Event(kind, self._clock(), self._pool, slot, generation, facts)
         self._kept.append(event)
-        level = _NUMBERS[_LEVELS.get(kind, "info")]
+        level = _NUMBERS[level_of(kind)]
         if _is_heard(level):
             where = {"slot": slot, "generation": generation}
             self._logger().log(
