@@ -14,14 +14,14 @@ import pool
 from tests.tree import ON_ONE_NODE
 
 WRITER = pool.Process(
-    command=(sys.executable, "-u", "-c", "import time\nprint('hello')\ntime.sleep(1000)"),
+    (sys.executable, "-u", "-c", "import time\nprint('hello')\ntime.sleep(1000)"),
     name="writer",
 )
 
 
 async def main() -> None:
     ray.init(address=sys.argv[1], log_to_driver=False)
-    brief, kept = pool.ReplicaPool("brief", shape=ON_ONE_NODE, processes=[WRITER]), None
+    brief = pool.ReplicaPool("brief", shape=ON_ONE_NODE, processes=[WRITER])
     kept = pool.ReplicaPool("kept", shape=ON_ONE_NODE, detached=True)
     async with brief, kept:
         async with anyio.create_task_group() as tasks:
