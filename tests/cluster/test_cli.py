@@ -42,13 +42,13 @@ def pools(world: World) -> dict[str, dict[str, Any]]:
 def driver(world: World) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.cluster.cli_driver", world.cluster.address]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
+    with driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "ready\n"
-        yield driver
-    finally:
-        driver.kill()
-        driver.communicate()
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 @pytest.mark.timeout(400)
@@ -79,12 +79,14 @@ def test_it_shows_explains_scales_and_drains_and_clears_away_what_a_dead_driver_
     assert kinds.count("pool_asked") == 3
     assert len(psutil.Process(driver.pid).children()) == jobs, "looking on starts nothing"
     driver.kill()
-    driver.communicate()
+    driver.wait()
     world.eventually(lambda: pools(world)["rollout"]["status"] == "owner gone", str)
     text = run(world, "status").stdout
     assert "eval  owner gone  1 of 1 ready" in text
     assert "and a keeper" in text
-    assert run(world, "scale", "eval", "2").returncode == 6
+    assert run(world, "scale", "rollout", "2").returncode == 6
+    assert run(world, "scale", "eval", "2", "--yes").stdout == "pool 'eval': 2 of 2 ready\n"
+    assert pools(world)["eval"]["status"] == "no owner"
     logs = run(world, "logs", "rollout")
     assert logs.returncode == 6
     assert "server.log" in logs.stderr

@@ -50,7 +50,7 @@ def run(world: World, line: str) -> str:
     )
     printed = "".join(f"{each.rstrip()}\n" for each in done.stdout.splitlines())
     printed = printed.replace(f"{getpass.getuser()}@{socket.gethostname()}", "ann@host-a")
-    return printed.replace(socket.gethostname(), "host-a")
+    return printed.replace(socket.gethostname(), "host-a").replace(sys.executable, "python")
 
 
 def alike(printed: str) -> list[str]:
@@ -78,13 +78,13 @@ def until_gone(world: World) -> None:
 def driver(world: World) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.cluster.cli_driver", world.cluster.address]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    try:
+    with driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "ready\n"
-        yield driver
-    finally:
-        driver.kill()
-        driver.communicate()
+        try:
+            yield driver
+        finally:
+            driver.kill()
         ended = run(world, "pool reap eval --yes")
         while "is held by" in ended:  # Until the dead owner's lease is over.
             ended = run(world, "pool reap eval --yes")
@@ -104,7 +104,7 @@ def test_every_command_on_the_page_prints_what_the_page_says(
         page.append(line)
         if line == KILL:
             driver.kill()
-            driver.communicate()
+            driver.wait()
             until_gone(world)
         if line != "```console":
             continue
