@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -53,10 +53,12 @@ from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
+from pool.replica.show import ask_host, show_replica
 from pool.replica.view import View
 from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.work import Served, Work
 from pool.replica.workers import Workers
+from pool.window import requests
 
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
@@ -167,6 +169,12 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             )
         if not any(isinstance(source, DrainingNodes) for source in sources):
             sources.append(DrainingNodes())
+        if not isinstance(placement, Placement | None):
+            raise ConfigError(
+                f"placement is {placement!r}; give Separate(), Shared(), or an object of your own "
+                "subclass of Placement",
+                "placement",
+            )
         policies = Policies(
             health=HealthPolicy() if health is None else health,
             restart=RestartPolicy() if restart is None else restart,
@@ -265,6 +273,14 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
 
     def recall(self, memory: dict[int, Revision]) -> None:
         self._revisions = memory
+
+    def show_info(self, info: ReplicaInfo) -> Mapping[str, Any]:
+        return show_replica(info)
+
+    async def carry_out(self, request: requests.Request) -> Any:
+        if request.verb in (requests.Verb.PROCESSES, requests.Verb.READ_LOG):
+            return await ask_host(self, request)
+        return await super().carry_out(request)
 
     def can_adopt(self, identity: Identity, reservation: Reservation | None) -> bool:
         return reservation is not None and identity.revision in self._revisions

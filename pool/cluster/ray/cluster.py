@@ -45,8 +45,9 @@ from pool.cluster.ray import capacity, inventory, private, reach
 from pool.cluster.ray.arrivals import Arrivals
 from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
-from pool.cluster.ray.nodes import read_topology
+from pool.cluster.ray.observer import ask
 from pool.cluster.ray.shell import actor_class, sendable
+from pool.cluster.ray.topology import ray_topology
 from pool.errors import (
     CallTimeout,
     ConfigError,
@@ -88,7 +89,7 @@ class RayCluster(Cluster):
         self._arrivals = Arrivals()
 
     async def topology(self) -> Topology:
-        return await anyio.to_thread.run_sync(read_topology)
+        return await anyio.to_thread.run_sync(ray_topology)
 
     async def draining(self) -> Mapping[str, float | None]:
         try:
@@ -166,7 +167,7 @@ class RayCluster(Cluster):
         self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
     ) -> Any:
         shell = actor.handle
-        ref = shell.start.remote() if method == "start" else shell.call.remote(method, args)
+        ref = shell.start.remote() if method == "start" else _send(shell.call, method, args)
         try:
             with anyio.fail_after(timeout_s):
                 return await ref
@@ -181,7 +182,7 @@ class RayCluster(Cluster):
             raise error_of(error, actor.identity.member) from None
 
     def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
-        ref = actor.handle.call.remote(method, args)
+        ref = _send(actor.handle.call, method, args)
         return self._arrivals.expect(ref, actor.identity.member, done)
 
     def share(self, value: Any) -> Any:
@@ -197,7 +198,7 @@ class RayCluster(Cluster):
         return sendable(error)
 
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
-        done, result = actor.handle.refer.remote(method, args)
+        done, result = _send(actor.handle.refer, method, args)
         try:
             await done
         except exceptions.RayError as error:
@@ -252,7 +253,10 @@ class RayCluster(Cluster):
         return await anyio.to_thread.run_sync(inventory.is_gone, process)
 
     def freeze(self, value: Any) -> bytes:
-        frozen: bytes = cloudpickle.dumps(value)
+        try:
+            frozen: bytes = cloudpickle.dumps(value)
+        except Exception as error:
+            raise unsendable(error) from error
         return frozen
 
     def thaw(self, frozen: bytes) -> Any:
@@ -261,8 +265,39 @@ class RayCluster(Cluster):
     async def leftovers(self, pool: str, instance: str) -> list[str]:
         return await anyio.to_thread.run_sync(_leftovers, pool, instance)
 
+    async def publish(self, values: Mapping[str, bytes]) -> None:
+        await ask(private.publish, private.gcs_client(), values)
+
+    async def published(self, prefix: str) -> Mapping[str, bytes]:
+        return await ask(private.published, private.gcs_client(), prefix)
+
+    async def withdraw(self, prefix: str) -> None:
+        await ask(private.withdraw, private.gcs_client(), prefix)
+
     def unix_time(self) -> float:
         return time.time()
+
+
+def _send(method: Any, *args: Any) -> Any:
+    """Call an actor's method.
+
+    Raises:
+        ConfigError: The arguments cannot be sent.
+    """
+    try:
+        return method.remote(*args)
+    except TypeError as error:
+        # Ray's own text goes on for pages; what could not be pickled is said by its cause.
+        raise unsendable(error.__cause__ or error) from error
+
+
+def unsendable(error: BaseException) -> ConfigError:
+    """Return what to say of a function, or its arguments, that cannot be pickled."""
+    return ConfigError(
+        f"what is to be sent to other processes cannot be pickled: {first_line(error)}; a "
+        "function, and its arguments, must not hold locks, open files, connections or the pool "
+        "itself: give paths or addresses, and open them inside of the function"
+    )
 
 
 def _start(spec: ActorSpec) -> Actor:
@@ -333,7 +368,7 @@ def _create_group(
         options["lifetime"] = "detached"
     if nodes:
         options["bundle_label_selector"] = [{NODE_LABEL: node} for node in nodes]
-    elif not plan.selector.is_any and (labels := plan.selector.bundle_labels(read_topology())):
+    elif not plan.selector.is_any and (labels := plan.selector.bundle_labels(ray_topology())):
         options["bundle_label_selector"] = [labels] * len(bundles)
     group: PlacementGroup = placement_group(bundles, **options)
     return group

@@ -10,13 +10,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
-
-import ray
-import ray.util
+from collections.abc import Mapping, Sequence
 
 from pool.cluster.ray import private
+from pool.cluster.ray.private import GroupRecord
 from pool.planning.resources import Resources
 from pool.planning.topology import Node, Topology
 
@@ -41,24 +38,24 @@ class Groups:
         self._lock = threading.Lock()
         self._removed_at: dict[str, float] | None = None
 
-    def look(self, table: Mapping[str, Mapping[str, Any]], now: float) -> tuple[_Held, _Held]:
+    def look(self, groups: Sequence[GroupRecord], now: float) -> tuple[_Held, _Held]:
         """Return what groups hold, and what those held that were lately removed.
 
         Args:
-            table: Ray's table of groups, by id.
+            groups: Ray's table of groups.
             now: Seconds on a clock that never goes back.
         """
-        removed = [name for name, group in table.items() if group["state"] == "REMOVED"]
+        removed = [group.group_id for group in groups if group.state == "REMOVED"]
         with self._lock:
             first = -math.inf if self._removed_at is None else now
             known = self._removed_at or {}
             at = self._removed_at = {name: known.get(name, first) for name in removed}
         held: _Held = {}
         lately: _Held = {}
-        for name, group in table.items():
-            if name not in at:
+        for group in groups:
+            if group.group_id not in at:
                 _count(group, held)
-            elif now - at[name] <= SHOWN_S:
+            elif now - at[group.group_id] <= SHOWN_S:
                 _count(group, lately)
         return held, lately
 
@@ -66,13 +63,13 @@ class Groups:
 _groups = Groups()
 
 
-def read_topology() -> Topology:
+def ray_topology() -> Topology:
     """Return the live nodes of the cluster that this process is connected to."""
     draining = private.draining_nodes()
     free = private.available_resources_per_node()
-    held, lately = _groups.look(ray.util.placement_group_table(), time.monotonic())
+    held, lately = _groups.look(private.placement_groups(), time.monotonic())
     nodes = []
-    for record in ray.nodes():
+    for record in private.nodes():
         if not record["Alive"]:
             continue
         node_id = record["NodeID"]
@@ -117,16 +114,15 @@ def _schedulable(amounts: Mapping[str, float]) -> Resources:
     )
 
 
-def _count(group: Mapping[str, Any], held: _Held) -> None:
+def _count(group: GroupRecord, held: _Held) -> None:
     name = _holder_name(group)
-    for index, node_id in group["bundles_to_node_id"].items():
+    for node_id, bundle in zip(group.nodes, group.bundles, strict=True):
         if node_id:
             on_node = held.setdefault(node_id, {})
-            on_node[name] = on_node.get(name, _NOTHING) + Resources(group["bundles"][index])
+            on_node[name] = on_node.get(name, _NOTHING) + Resources(bundle)
 
 
-def _holder_name(group: Mapping[str, Any]) -> str:
-    name: str = group["name"]
-    if name.startswith("pool:"):
-        return f"pool {name.split(':')[1]}"
-    return name or f"placement group {group['placement_group_id'][:8]}"
+def _holder_name(group: GroupRecord) -> str:
+    if group.name.startswith("pool:"):
+        return f"pool {group.name.split(':')[1]}"
+    return group.name or f"placement group {group.group_id[:8]}"

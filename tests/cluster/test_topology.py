@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pool.cluster.ray.nodes import SHOWN_S, Groups, _available
+from pool.cluster.ray.private import GroupRecord
+from pool.cluster.ray.topology import SHOWN_S, Groups, _available
 from pool.planning.resources import Resources
 
 EIGHT = Resources({"GPU": 8})
 
 
-def group(state: str, devices: float, name: str = "pool:a:x:replica:0.1") -> dict[str, Any]:
-    return {
-        "state": state,
-        "name": name,
-        "bundles": {0: {"GPU": devices}, 1: {"GPU": 1}},
-        "bundles_to_node_id": {0: "n", 1: ""},
-    }
+def group(
+    group_id: str, state: str, devices: float, name: str = "pool:a:x:replica:0.1"
+) -> GroupRecord:
+    return GroupRecord(
+        group_id=group_id,
+        name=name,
+        state=state,
+        bundles=({"GPU": devices}, {"GPU": 1}),
+        nodes=("n", ""),
+        detached=False,
+        creator_dead=False,
+        created_at=0,
+    )
 
 
 def test_groups_that_were_removed_lately_are_told_apart() -> None:
     groups = Groups()
-    old = {"old": group("REMOVED", 1)}
-    assert groups.look(old, 100) == ({}, {}), "nobody knows when those of the first look went"
-    held, lately = groups.look({**old, "new": group("CREATED", 2)}, 101)
+    old = group("old", "REMOVED", 1)
+    assert groups.look([old], 100) == ({}, {}), "nobody knows when those of the first look went"
+    held, lately = groups.look([old, group("new", "CREATED", 2)], 101)
     assert (held, lately) == ({"n": {"pool a": Resources({"GPU": 2})}}, {})
-    gone = {**old, "new": group("REMOVED", 2)}
+    gone = [old, group("new", "REMOVED", 2)]
     for now in (102, 102 + SHOWN_S):
         assert groups.look(gone, now) == ({}, {"n": {"pool a": Resources({"GPU": 2})}})
     assert groups.look(gone, 103 + SHOWN_S) == ({}, {})
 
 
 def test_groups_of_one_holder_add_up_and_others_have_their_own_names() -> None:
-    table = {
-        "1": group("CREATED", 2),
-        "2": group("CREATED", 3),
-        "3": group("CREATED", 1, "serve"),
-        "4": {**group("CREATED", 1, ""), "placement_group_id": "0123456789"},
-    }
+    table = [
+        group("1", "CREATED", 2),
+        group("2", "CREATED", 3),
+        group("3", "CREATED", 1, "serve"),
+        group("0123456789", "CREATED", 1, ""),
+    ]
     held, _ = Groups().look(table, 0)
     amounts = {name: what["GPU"] for name, what in held["n"].items()}
     assert amounts == {"pool a": 5, "serve": 1, "placement group 01234567": 1}
