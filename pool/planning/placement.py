@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pool.errors import ConfigError
@@ -57,7 +57,8 @@ class Placement(ABC):
         if not isinstance(verdict, Fits | NotNow):
             return []
         placed = (verdict.assignment.get(each.key) for each in requests)
-        return [by_address(plan, nodes, topology) for nodes in placed if nodes is not None]
+        addresses = topology.addresses()
+        return [by_address(plan, nodes, addresses) for nodes in placed if nodes is not None]
 
     @property
     def chooses_nodes(self) -> bool:
@@ -209,6 +210,7 @@ def _apart(plan: BundlePlan, count: int, topology: Topology) -> Iterator[tuple[s
     """Yield nodes for one replica after the other, of those that have the fewest the emptiest."""
     has: Counter[str] = Counter()
     accelerator = max(plan.total, key=lambda name: (name in ACCELERATORS, name == CPU, name))
+    addresses = topology.addresses()
     for number in range(count):
         by_room = sorted(
             topology.select(plan.selector).without_draining().nodes,
@@ -219,7 +221,7 @@ def _apart(plan: BundlePlan, count: int, topology: Topology) -> Iterator[tuple[s
             few = Topology(tuple(by_room[:most]))
             verdict = pack([Request(str(number), plan)], few)
             if isinstance(verdict, Fits):
-                nodes = by_address(plan, verdict.assignment[str(number)], topology)
+                nodes = by_address(plan, verdict.assignment[str(number)], addresses)
                 has.update(set(nodes))
                 topology = topology.taking(zip(nodes, plan.bundles, strict=True))
                 yield nodes
@@ -234,12 +236,16 @@ def emptied(topology: Topology) -> Topology:
     return Topology(tuple(nodes))
 
 
-def by_address(plan: BundlePlan, nodes: Sequence[str], topology: Topology) -> tuple[str, ...]:
+def by_address(
+    plan: BundlePlan, nodes: Sequence[str], addresses: Mapping[str, str]
+) -> tuple[str, ...]:
     """Put the nodes of equal bundles in the numeric order of their addresses.
 
     Neighbours then have neighbouring ranks, whatever order the packing found them in.
     """
-    places = {node.node_id: (natural_key(node.address), node.node_id) for node in topology.nodes}
+    if len(nodes) == 1:
+        return tuple(nodes)
+    places = {name: (natural_key(addresses[name]), name) for name in nodes}
     kinds: dict[Resources, list[int]] = {}
     for index, bundle in enumerate(plan.bundles):
         kinds.setdefault(bundle, []).append(index)

@@ -175,9 +175,10 @@ def _pack(
     ]
     verdict = pack(requests, topology)
     if isinstance(verdict, Fits):
+        addresses = topology.addresses()
         return {
             role.role: [
-                by_address(plan, verdict.assignment[role.key(number)], topology)
+                by_address(plan, verdict.assignment[role.key(number)], addresses)
                 for number, plan in enumerate(asked[role.role])
             ]
             for role in roles

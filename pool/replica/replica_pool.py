@@ -443,7 +443,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
 
     async def reserve(self, identity: Identity) -> Reservation:
         shape = self._shape_now(identity.slot)
-        seat = await self._seats.take(identity.slot, shape, self._unplaced())
+        seat = await self._seats.take(identity.slot, shape, self._unplaced)
         self.lodgings.check(seat.plan, shape.device)
         try:
             reservation = await self.cluster.reserve(

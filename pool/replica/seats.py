@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -94,13 +94,15 @@ class Seats:
         self._offered = deque(Seat(plan, nodes, PINNED_TIMEOUT_S) for plan, nodes in seats)
         self._seen = None
 
-    async def take(self, slot: int, shape: ReplicaShape, waiting: list[int]) -> Seat:
+    async def take(
+        self, slot: int, shape: ReplicaShape, waiting: Callable[[], Iterable[int]]
+    ) -> Seat:
         """Return the seat of a slot.
 
         Args:
             slot: The slot.
             shape: What its replica needs.
-            waiting: Every slot that waits for a seat now.
+            waiting: Says which slots wait for a seat now. Not asked for a seat that is kept.
 
         Raises:
             InfeasibleError: The replica does not fit even nodes that are empty.
@@ -111,7 +113,7 @@ class Seats:
             if slot not in self._seats:
                 if self._seen is None or self._is_old(FRESH_S) or self._seen.shape != shape:
                     await self._look(shape)
-                self._assign([slot, *(each for each in waiting if each != slot)])
+                self._assign([slot, *(each for each in waiting() if each != slot)])
             elif self._seen is None or self._seen.shape != shape:
                 await self._look(shape)
                 self._assign([slot])
@@ -177,16 +179,18 @@ class Seats:
         plan = self._seen.plan
         others = []
         for slot in [each for each in slots if each not in self._seats]:
-            nodes = self._stay(slot, plan)
+            nodes = self._stay(slot, plan) if slot in self._before else None
             if nodes is None:
                 others.append(slot)
             else:
-                self._seat(slot, nodes)
+                self._seat([(slot, nodes)])
         found = self._placement.assign(plan, len(others), self._left)
-        for slot, nodes in zip(others, found, strict=False):
-            self._seat(slot, nodes)
+        self._seat(list(zip(others, found, strict=False)))
 
-    def _seat(self, slot: int, nodes: tuple[str, ...]) -> None:
+    def _seat(self, seats: Sequence[tuple[int, tuple[str, ...]]]) -> None:
         assert self._seen is not None
-        self._seats[slot] = nodes
-        self._left = self._left.taking(zip(nodes, self._seen.plan.bundles, strict=True))
+        bundles = self._seen.plan.bundles
+        self._seats.update(seats)
+        self._left = self._left.taking(
+            pair for _, nodes in seats for pair in zip(nodes, bundles, strict=True)
+        )

@@ -194,7 +194,7 @@ class SimulatedCluster(Controls, Cluster):
         if self._is_cut_off:
             return Actor("", spec.identity)
         self._check_own(spec.identity, "start")
-        if any(actor.identity == spec.identity for actor in self.actors(spec.identity.level)):
+        if spec.identity in self._world.identities:
             raise NameTaken(f"there is an actor {spec.identity} already")
         owner = None if spec.detached else self._owner
         return self._world.start_actor(spec, owner, self._seen_from).handle

@@ -79,6 +79,7 @@ class World:
         self.modelled = modelled
         self.room = Room()
         self.actors: dict[str, SimActor] = {}
+        self.identities: set[Identity] = set()
         self.dead: dict[str, SimActor] = {}
         self.cut_off: dict[str, SimActor] = {}
         self.frozen: dict[str, Any] = {}
@@ -345,6 +346,7 @@ class World:
         else:
             actor = Process(number, spec, owner, self.loop)
         self.actors[actor.id] = actor
+        self.identities.add(spec.identity)
         actor.book = LeaseBook(spec.identity.member, spec.lease, self.now)
         self._await_lease(actor)
         if owner is not None:
@@ -541,6 +543,7 @@ class World:
             actor.end()
         self.say(f"{actor.state} {actor}: {cause}: {detail}")
         del self.actors[actor.id]
+        self.identities.discard(actor.spec.identity)
         self.dead[actor.id] = actor
         if actor.place is not None:
             actor.place.actors.pop(actor.id, None)
