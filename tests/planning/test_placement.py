@@ -81,7 +81,7 @@ def test_equal_bundles_are_in_the_numeric_order_of_addresses() -> None:
         )
     )
     plan = Shared().next_plan(ReplicaShape(devices=17), nodes)
-    assert by_address(plan, ("n0", "n1", "n2"), nodes) == ("n1", "n0", "n2")
+    assert by_address(plan, ("n0", "n1", "n2"), nodes.addresses()) == ("n1", "n0", "n2")
     [found] = Shared().assign(plan, 1, nodes)
     first, second, _ = (int(name[1:]) for name in found)
     assert first > second, "10.0.0.9 comes before 10.0.0.10"
