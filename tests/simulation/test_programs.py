@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -104,14 +105,34 @@ def test_what_cannot_be_is_refused_by_role_and_slot_before_anything_is_made() ->
             async with pool.ReplicaPool("other", shape=TWO, cluster=cluster) as other:
                 await other.scale(1, timeout_s=60)
                 with pytest.raises(pool.ProgramUnreachable) as caught:
-                    await program.scale({"rollout": 1}, timeout_s=0)
+                    await program.scale({"rollout": 1}, wait_for_room=False)
                 [(slot, why)] = caught.value.missing.items()
                 assert slot == "role rollout, slot 0"
                 assert "has 6 GPU free (pool other holds 2 GPU)" in why
                 assert str(caught.value).count("role rollout, slot 0") == 1
                 assert sorted(await free(cluster)) == [6, 8]
-            # Room that comes in time is taken.
-            await program.scale({"rollout": 1}, timeout_s=60)
+            await program.scale({"rollout": 1}, timeout_s=60, wait_for_room=False)
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["error", "cancelled"])
+def test_a_block_that_is_broken_off_leaves_nothing_of_any_role(how: str) -> None:
+    async def main() -> None:
+        cluster = eights(2)
+        train, infer = pair(cluster)
+        program = pool.Program(train, infer)
+        with anyio.CancelScope() as scope, contextlib.suppress(OSError):
+            async with program:
+                await program.scale({"train": 2}, timeout_s=60)
+                if how == "error":
+                    raise OSError("the driver's disk is full")
+                scope.cancel()
+                await anyio.sleep(1)
+        assert (how == "cancelled") == scope.cancelled_caught
+        assert cluster.left() == []
+        with pytest.raises(pool.PoolClosed):
+            await program.scale({"train": 1})
 
     run(main)
 
