@@ -21,6 +21,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "contracts", "docs", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+RAYS = ["2.50", "2.59", "2.60"]
 TEST_ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -90,6 +91,15 @@ def bench(session: nox.Session) -> None:
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
 
 
+@nox.session(venv_backend="venv", reuse_venv=True)
+def peers(session: nox.Session) -> None:
+    """Measure beside eFormer and Ray Serve, installed in an environment of their own."""
+    session.install("-e", ".[peers]")
+    session.install("--no-deps", "eformer>=0.0.101")  # the part that runs here needs none of them
+    session.run("python", "-m", "benchmarks.peers", *session.posargs, env=TEST_ENV)
+    session.run("python", "-m", "benchmarks.dispatch", *session.posargs, env=TEST_ENV)
+
+
 @nox.session
 def kills(session: nox.Session) -> None:
     """Map 100,000 items while a member is killed each five seconds, and count what comes out."""
@@ -114,6 +124,33 @@ def pythons(session: nox.Session) -> None:
     """Run all tests on each supported Python, each in an environment of its own."""
     session.install("-e", ".[test]")
     session.run("pytest", *session.posargs, env=TEST_ENV)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+@nox.parametrize("ray", RAYS)
+def rays(session: nox.Session, ray: str) -> None:
+    """Run the tests on a real Ray with the oldest supported version and the newest ones."""
+    session.install("-e", ".[test]", f"ray=={ray}.*")
+    session.run("pytest", *(session.posargs or ["tests/cluster", "tests/chaos"]), env=TEST_ENV)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def audit(session: nox.Session) -> None:
+    """Write dist/sbom.json (CycloneDX) of what users install, and look for known weaknesses in it.
+
+    What cannot be looked up, for want of a way to the database, counts as a failure.
+    """
+    session.install(".")
+    tools = session.create_tmp()
+    session.run("python", "-m", "venv", tools)
+    session.run(f"{tools}/bin/pip", "install", "-q", "cyclonedx-bom", "pip-audit", external=True)
+    Path("dist").mkdir(exist_ok=True)
+    python = shutil.which("python", path=session.bin) or "python"
+    session.run(
+        f"{tools}/bin/cyclonedx-py", "environment", python, "-o", "dist/sbom.json", external=True
+    )
+    [packages] = Path(session.virtualenv.location).glob("lib/python3*/site-packages")
+    session.run(f"{tools}/bin/pip-audit", "--strict", "--path", str(packages), external=True)
 
 
 @nox.session(venv_backend="venv", reuse_venv=False)

@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import logging
 import os
+import random
 import resource
 import shutil
 import signal
@@ -34,6 +35,7 @@ import pool
 from benchmarks.harness import Measured, report
 
 SIZES = {"empty": 0, "1 KB": 1_000, "1 MB": 1_000_000}
+WARM_CALLS = 50
 LATENCY_CALLS = 1_000
 KILL_EVERY_S = 5.0
 CPUS = 64
@@ -226,30 +228,37 @@ def run(bench: Bench, portal: BlockingPortal, options: Any) -> None:
 
 
 def latency(replicas: Any, portal: BlockingPortal, plain: Any, soon: Any) -> None:
-    """Measure one call at a time, by hand and by the pool, in turn."""
+    """Measure one call at a time, by hand and by the pool, in an order drawn anew each time.
 
-    async def measure() -> dict[str, list[float]]:
-        took: dict[str, list[float]] = {"plain": [], "async": [], "submit": [], "submit async": []}
-        for _ in range(LATENCY_CALLS):
-            for name, rounds_s in took.items():
+    Whoever is asked right after a call to the same process finds it awake, so no kind of call may
+    always follow the same other.
+    """
+    kinds: dict[str, Callable[[], Any]] = {
+        "Ray, plain method": lambda: plain.same.remote(0),
+        "Ray, async method": lambda: soon.same_soon.remote(0),
+        "submit, plain function": lambda: replicas.submit(same, 0),
+        "submit, async function": lambda: replicas.submit(same_soon, 0),
+    }
+    measured = {name: Measured(name) for name in kinds}
+
+    async def measure() -> None:
+        order = list(kinds)
+        for number in range(LATENCY_CALLS + WARM_CALLS):
+            random.shuffle(order)
+            for name in order:
                 began = time.perf_counter()
-                if name == "plain":
-                    await plain.same.remote(0)
-                elif name == "async":
-                    await soon.same_soon.remote(0)
-                elif name == "submit":
-                    await replicas.submit(same, 0)
-                else:
-                    await replicas.submit(same_soon, 0)
-                rounds_s.append(time.perf_counter() - began)
-        return took
+                await kinds[name]()
+                if number >= WARM_CALLS:
+                    measured[name].rounds_s.append(time.perf_counter() - began)
 
-    took = portal.call(measure)
-    medians = {name: statistics.median(each) * 1e3 for name, each in took.items()}
-    for name, ms in medians.items():
-        print(f"latency of one call, {name}: {ms:.2f} ms at the median")
-    print(f"added to a plain actor's: {medians['submit'] - medians['plain']:.2f} ms (goal 0.3)")
-    print(f"added to an async one's: {medians['submit async'] - medians['async']:.2f} ms")
+    portal.call(measure)
+    by_hand, by_hand_soon, ours, ours_soon = measured.values()
+    ours.beside, ours_soon.beside = by_hand, by_hand_soon
+    facts = {
+        f"{one.name} adds": f"{(one.median_s - other.median_s) * 1e3:.2f} ms (goal 0.3)"
+        for one, other in ((ours, by_hand), (ours_soon, by_hand_soon))
+    }
+    report("dispatch latency", list(measured.values()), **facts)
 
 
 async def same_soon(item: Any) -> Any:

@@ -37,6 +37,10 @@ class Nodes:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
+    def add(self, **what: Any) -> None:
+        """Add a node with resources, labels or variables of its own, and wait for it."""
+        self._cluster.add_node(**what)
+
     def silence(self, node_id: str) -> None:
         """Stop every process of a node without ending one, as a cut link or a hung machine does."""
         for process in self._processes(node_id):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pool
+from tests.api import surface
 
 
 def imported_names() -> set[str]:
@@ -46,3 +47,8 @@ def test_an_export_is_there_and_documented(name: str) -> None:
 def test_importing_the_package_does_not_import_ray() -> None:
     program = "import pool, sys; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_public_api_changes_only_on_purpose() -> None:
+    """Deprecate first: see "Versions" in the reference. Then `python -m tests.api.surface`."""
+    assert surface.surface() == surface.PATH.read_text()

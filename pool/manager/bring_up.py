@@ -76,17 +76,20 @@ async def bring_up(
 async def _reserve(
     hooks: Hooks[InfoT], member: Incarnation[InfoT], explain: Callable[[str], None]
 ) -> None:
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_explain_wait, hooks, member, explain)
-        while True:
+    while True:
+        failed: ReservationFailed | InfeasibleError | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_explain_wait, hooks, member, explain)
             try:
                 # NB: written down before the next `await`, where a cancellation would lose it.
                 member.reservation = await hooks.reserve(member.identity)
-                break
             except (ReservationFailed, InfeasibleError) as error:
-                explain(str(error))
-                await anyio.sleep(RESERVE_AGAIN_S)
-        tasks.cancel_scope.cancel()
+                failed = error
+            tasks.cancel_scope.cancel()
+        if failed is None:
+            return
+        explain(str(failed))
+        await anyio.sleep(RESERVE_AGAIN_S)
 
 
 async def _explain_wait(

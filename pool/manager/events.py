@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     """Name what happened."""
 
     POOL_OPENED = "pool_opened"
+    POOL_ASKED = "pool_asked"
     POOL_SCALED = "pool_scaled"
     SIZE_DECIDED = "size_decided"
     POOL_CLAMPED = "pool_clamped"
@@ -64,6 +65,11 @@ _LEVELS = {
     EventKind.SLOT_WAITING: "warning",
     EventKind.SOURCE_UNAVAILABLE: "warning",
 }
+
+
+def level_of(kind: EventKind) -> str:
+    """Return how loudly an event is said: `info`, `warning` or `error`."""
+    return _LEVELS.get(kind, "info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ class EventLog:
         """Say that something happened."""
         event = Event(kind, self._clock(), self._pool, slot, generation, facts)
         self._kept.append(event)
-        level = _NUMBERS[_LEVELS.get(kind, "info")]
+        level = _NUMBERS[level_of(kind)]
         if _is_heard(level):
             where = {"slot": slot, "generation": generation}
             self._logger().log(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -53,10 +53,12 @@ from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
+from pool.replica.show import ask_host, show_replica
 from pool.replica.view import View
 from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.work import Served, Work
 from pool.replica.workers import Workers
+from pool.window import requests
 
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
@@ -167,6 +169,12 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             )
         if not any(isinstance(source, DrainingNodes) for source in sources):
             sources.append(DrainingNodes())
+        if not isinstance(placement, Placement | None):
+            raise ConfigError(
+                f"placement is {placement!r}; give Separate(), Shared(), or an object of your own "
+                "subclass of Placement",
+                "placement",
+            )
         policies = Policies(
             health=HealthPolicy() if health is None else health,
             restart=RestartPolicy() if restart is None else restart,
@@ -265,6 +273,14 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
 
     def recall(self, memory: dict[int, Revision]) -> None:
         self._revisions = memory
+
+    def show_info(self, info: ReplicaInfo) -> Mapping[str, Any]:
+        return show_replica(info)
+
+    async def carry_out(self, request: requests.Request) -> Any:
+        if request.verb in (requests.Verb.PROCESSES, requests.Verb.READ_LOG):
+            return await ask_host(self, request)
+        return await super().carry_out(request)
 
     def can_adopt(self, identity: Identity, reservation: Reservation | None) -> bool:
         return reservation is not None and identity.revision in self._revisions
@@ -433,8 +449,11 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
             )
-        except ReservationFailed:
+        except ReservationFailed as error:
             self._seats.not_had(identity.slot)
+            # That the time was up says less than who holds what it needs.
+            if (why := await self._why_not_now(identity)) is not None:
+                raise ReservationFailed(why) from error
             raise
         self._seats.taken(identity.slot, reservation)
         return self.lodgings.move_in(reservation, shape.device)
@@ -505,12 +524,15 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         self._seats.offer(self.shape, [(seat.plan, seat.nodes) for seat in seats])
 
     async def explain_wait(self, identity: Identity) -> str:
+        return await self._why_not_now(identity) or "its placement group is being made"
+
+    async def _why_not_now(self, identity: Identity) -> str | None:
         try:
             plan, topology = await self._seats.look(self._shape_now(identity.slot))
         except InfeasibleError as error:
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
-        return "its placement group is being made" if isinstance(verdict, Fits) else verdict.reason
+        return None if isinstance(verdict, Fits) else verdict.reason
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [*super()._background(), *([self._keep_warm] if self._warm else [])]

@@ -115,8 +115,8 @@ class Work(ABC):
         if not any(rows):
             has = "rank actor" if on == "rank" else "ready replica"
             raise PoolError(
-                f"pool {self.name!r} has no {has} to call; scale it first, and look at its "
-                "snapshot() for the reasons"
+                f"pool {self.name!r} has no {has} to call; scale it first, as in `await "
+                "pool.scale(1)`, and look at its snapshot() for the reasons"
                 + ("; rank actors are declared with ranks=" if on == "rank" else "")
             )
         return rows

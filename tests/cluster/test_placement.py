@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,8 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
 import pool
-from tests.tree import QUICK, kill, pid_of, until
+from pool.cluster.ray.private import available_resources_per_node
+from tests.tree import QUICK, kill, pid_of, until_again
 from tests.world import ClusterOfNodes, World
 
 pytestmark = pytest.mark.ray
@@ -55,6 +57,17 @@ def where_ray_puts(groups: int, devices: int) -> list[str]:
     finally:
         for group in made:
             remove_placement_group(group)
+        until_free()
+
+
+def until_free() -> None:
+    """Wait until the nodes tell that what was removed is free."""
+    ends_at = time.monotonic() + 60
+    while sum(node.get("GPU", 0) for node in available_resources_per_node().values()) < sum(
+        node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]
+    ):
+        assert time.monotonic() < ends_at, "groups that were removed still hold their nodes"
+        time.sleep(0.05)
 
 
 def test_six_replicas_of_two_devices_leave_a_node_of_eight_whole(
@@ -116,11 +129,7 @@ def test_a_slots_next_replica_goes_where_its_last_one_was(world: World, eights: 
             before: list[Any] = [(member.slot, member.nodes) for member in keeps.members()]
             lost = keeps[1]
             kill(pid_of(lost.actor))
-            await until(
-                keeps,
-                lambda: keeps.is_settled and keeps.members()[1].serial > lost.serial,
-                60,
-            )
+            await until_again(keeps, 1, lost.generation + 1)
             assert [(member.slot, member.nodes) for member in keeps.members()] == before
 
     anyio.run(main)
