@@ -204,7 +204,7 @@ class Program:
             finally:
                 self._waits_for = {}
                 for role in self._owners:
-                    role.take_seats(())
+                    role._take_seats(())
             return reached
 
     @property
@@ -251,7 +251,7 @@ class Program:
         topology = await asked[0].cluster.topology() if asked else Topology(())
         # Those that are left out keep what they have, so they belong to the whole.
         whole = [
-            role.ask_for(wanted.get(role.name, role.desired), more=False) for role in self._owners
+            role._ask_for(wanted.get(role.name, role.desired), more=False) for role in self._owners
         ]
         ever = plan_program(whole, emptied(topology))
         if not ever.is_complete:
@@ -261,7 +261,7 @@ class Program:
                 topology.describe(),
             )
         return plan_program(
-            [role.ask_for(wanted[role.name], more=True) for role in asked], topology
+            [role._ask_for(wanted[role.name], more=True) for role in asked], topology
         )
 
     async def _bring_up(self, wanted: Sizes, plan: ProgramPlan) -> dict[str, ScaleResult]:
@@ -271,7 +271,7 @@ class Program:
             ProgramUnreachable: One of them cannot be brought up.
         """
         for name, seats in plan.seats.items():
-            self._roles[name].take_seats(seats)
+            self._roles[name]._take_seats(seats)
         reached: dict[str, ScaleResult] = {}
         trouble: dict[str, str] = {}
         ordered = [role for role in [*self._owners, *self._colocated] if role.name in wanted]

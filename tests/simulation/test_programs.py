@@ -221,8 +221,8 @@ def test_a_seat_that_somebody_took_meanwhile_is_looked_for_anew() -> None:
         async with program, thief:
             plan = await program.plan({"a": 1, "b": 1})
             [seat] = plan.seats["a"]
-            thief.take_seats([seat])
-            program["a"].take_seats(plan.seats["a"])
+            thief._take_seats([seat])
+            program["a"]._take_seats(plan.seats["a"])
             await thief.scale(1, timeout_s=60)
             assert nodes_of(thief) == [seat.nodes]
             await program["a"].scale(1, timeout_s=120)
