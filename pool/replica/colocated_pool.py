@@ -117,14 +117,29 @@ class ColocatedPool(ReplicaPool):
         super()._set_desired(desired, reason)
 
     async def _follow_forever(self) -> None:
-        while True:
-            size = self.target.desired
-            if self._follows and self._closing_by is None and size != self.desired:
-                super()._set_desired(size, f"{self.target.name} has {size}")
-            for member in self._incarnations():
-                if member.reservation is not None and member.state not in _ENDING:
-                    self._look_after(member, member.reservation)
-            await self.target.changed()
+        news = anyio.Event()
+
+        def tell() -> None:
+            news.set()
+
+        # Which rank a replica has may change on either side.
+        ends = [each.on_change(tell) for each in (self.target, self)]
+        try:
+            while True:
+                news = anyio.Event()
+                self._follow()
+                await news.wait()
+        finally:
+            for end in ends:
+                end()
+
+    def _follow(self) -> None:
+        size = self.target.desired
+        if self._follows and self._closing_by is None and size != self.desired:
+            super()._set_desired(size, f"{self.target.name} has {size}")
+        for member in self._incarnations():
+            if member.reservation is not None and member.state not in _ENDING:
+                self._look_after(member, member.reservation)
 
     # -- where -----------------------------------------------------------------------------------
 

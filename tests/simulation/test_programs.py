@@ -378,6 +378,31 @@ def test_who_lives_beside_a_replica_that_is_lost_moves_with_it(hold: bool) -> No
     run(main)
 
 
+async def work_for_a_while() -> None:
+    await anyio.sleep(4)
+
+
+def test_where_the_busiest_stays_the_role_beside_it_is_there_too() -> None:
+    """Shrinking keeps the busiest of each pool by itself; then ranks say who lives beside whom."""
+
+    async def main() -> None:
+        cluster = eights(2)
+        train, infer = pair(cluster)
+        async with pool.Program(train, infer) as program:
+            await program.scale({"train": 3}, timeout_s=60)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(train[2:].broadcast, work_for_a_while)
+                tasks.start_soon(infer[1:2].broadcast, work_for_a_while)
+                await anyio.sleep(1)
+                busy = train[2].id
+                await train.scale(1, timeout_s=120)
+            assert train[0].id == busy
+            await until_beside(train, infer)
+        assert not cluster.left()
+
+    run(main)
+
+
 def test_who_lives_beside_a_replica_whose_node_leaves_is_drained_with_it() -> None:
     async def main() -> None:
         cluster = eights(2)
