@@ -324,11 +324,17 @@ class Program:
             self._portal = None
 
     def scale(
-        self, sizes: Mapping[str, int], *, timeout_s: float | None = 600.0
+        self,
+        sizes: Mapping[str, int],
+        *,
+        timeout_s: float | None = 600.0,
+        wait_for_room: bool = True,
     ) -> dict[str, ScaleResult]:
         """Bring roles to their sizes, all or none, and wait; see `pool.Program.scale`."""
         program, portal = self._open()
-        future = portal.start_task_soon(lambda: program.scale(sizes, timeout_s=timeout_s))
+        future = portal.start_task_soon(
+            lambda: program.scale(sizes, timeout_s=timeout_s, wait_for_room=wait_for_room)
+        )
         try:
             return future.result()
         except BaseException:

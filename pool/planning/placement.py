@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 
 from pool.errors import ConfigError
 from pool.planning import capacity as _capacity
@@ -57,8 +57,8 @@ class Placement(ABC):
         if not isinstance(verdict, Fits | NotNow):
             return []
         placed = (verdict.assignment.get(each.key) for each in requests)
-        addresses = topology.addresses()
-        return [by_address(plan, nodes, addresses) for nodes in placed if nodes is not None]
+        found = {node.node_id: node for node in topology.nodes}
+        return [in_order(plan, nodes, found) for nodes in placed if nodes is not None]
 
     @property
     def chooses_nodes(self) -> bool:
@@ -207,27 +207,44 @@ def _most(plan: BundlePlan, wanted: int, topology: Topology) -> Capacity:
 
 
 def _apart(plan: BundlePlan, count: int, topology: Topology) -> Iterator[tuple[str, ...]]:
-    """Yield nodes for one replica after the other, of those that have the fewest the emptiest."""
-    has: Counter[str] = Counter()
-    accelerator = max(plan.total, key=lambda name: (name in ACCELERATORS, name == CPU, name))
-    addresses = topology.addresses()
-    for number in range(count):
-        by_room = sorted(
-            topology.select(plan.selector).without_draining().nodes,
-            key=lambda node: (has[node.node_id], -node.available.units(accelerator)),
-        )
-        # The fewest of the best nodes that hold it.
-        for most in range(plan.n_nodes, len(by_room) + 1):
-            few = Topology(tuple(by_room[:most]))
-            verdict = pack([Request(str(number), plan)], few)
-            if isinstance(verdict, Fits):
-                nodes = by_address(plan, verdict.assignment[str(number)], addresses)
-                has.update(set(nodes))
-                topology = topology.taking(zip(nodes, plan.bundles, strict=True))
-                yield nodes
-                break
-        else:
+    """Yield nodes for one replica after the other, of those that have the fewest the emptiest.
+
+    Each bundle goes to the first node in that order which holds it, the largest bundle first.
+    """
+    packed = plan.strategy == "STRICT_PACK"
+    parts = [plan.total] if packed else list(plan.bundles)
+    scarce = max(plan.total, key=lambda name: (name in ACCELERATORS, name != CPU, name))
+    by_size = sorted(range(len(parts)), key=lambda index: -parts[index].units(scarce))
+    usable = topology.select(plan.selector).without_draining().nodes
+    found = {node.node_id: node for node in usable}
+    free = {node.node_id: node.available for node in usable}
+    order = {node.node_id: number for number, node in enumerate(usable)}
+    heap = [(0, -free[name].units(scarce), order[name], name) for name in free]
+    heapify(heap)
+    for _ in range(count):
+        wanted, chosen = list(by_size), dict[int, str]()
+        passed, taken = [], []
+        while wanted and heap:
+            entry = heappop(heap)
+            room = free[entry[-1]]
+            index = next((each for each in wanted if parts[each].fits_in(room)), None)
+            if index is None:
+                passed.append(entry)
+                continue
+            wanted.remove(index)
+            chosen[index] = entry[-1]
+            taken.append((entry[0] + 1, index, entry[-1]))
+        if wanted:
             return
+        for has, index, name in taken:
+            free[name] = free[name] - parts[index]
+            heappush(heap, (has, -free[name].units(scarce), order[name], name))
+        for entry in passed:
+            # What holds none of them now holds none later.
+            if any(part.fits_in(free[entry[-1]]) for part in parts):
+                heappush(heap, entry)
+        nodes = [chosen[index] for index in range(len(parts))]
+        yield in_order(plan, nodes * len(plan.bundles) if packed else nodes, found)
 
 
 def emptied(topology: Topology) -> Topology:
@@ -236,22 +253,27 @@ def emptied(topology: Topology) -> Topology:
     return Topology(tuple(nodes))
 
 
-def by_address(
-    plan: BundlePlan, nodes: Sequence[str], addresses: Mapping[str, str]
-) -> tuple[str, ...]:
+def by_address(plan: BundlePlan, nodes: Sequence[str], topology: Topology) -> tuple[str, ...]:
     """Put the nodes of equal bundles in the numeric order of their addresses.
 
     Neighbours then have neighbouring ranks, whatever order the packing found them in.
     """
+    return in_order(plan, nodes, {node.node_id: node for node in topology.nodes})
+
+
+def in_order(plan: BundlePlan, nodes: Sequence[str], found: Mapping[str, Node]) -> tuple[str, ...]:
+    """Do as `by_address`, for whoever asks for many and has the nodes by their ids."""
     if len(nodes) == 1:
         return tuple(nodes)
-    places = {name: (natural_key(addresses[name]), name) for name in nodes}
     kinds: dict[Resources, list[int]] = {}
     for index, bundle in enumerate(plan.bundles):
         kinds.setdefault(bundle, []).append(index)
     ordered = list(nodes)
     for indices in kinds.values():
-        chosen = sorted((nodes[index] for index in indices), key=lambda name: places[name])
+        chosen = sorted(
+            (nodes[index] for index in indices),
+            key=lambda name: (natural_key(found[name].address), name),
+        )
         for index, name in zip(indices, chosen, strict=True):
             ordered[index] = name
     return tuple(ordered)

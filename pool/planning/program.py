@@ -24,7 +24,8 @@ from itertools import groupby
 from pool.errors import ConfigError, InfeasibleError
 from pool.planning.capacity import plan_to_come
 from pool.planning.packing import Fits, Never, NotFound, NotNow, Request, pack
-from pool.planning.placement import Placement, by_address
+from pool.planning.placement import Placement, in_order
+from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan, ReplicaShape
 from pool.planning.topology import Topology
 
@@ -175,10 +176,10 @@ def _pack(
     ]
     verdict = pack(requests, topology)
     if isinstance(verdict, Fits):
-        addresses = topology.addresses()
+        found = {node.node_id: node for node in topology.nodes}
         return {
             role.role: [
-                by_address(plan, verdict.assignment[role.key(number)], addresses)
+                in_order(plan, verdict.assignment[role.key(number)], found)
                 for number, plan in enumerate(asked[role.role])
             ]
             for role in roles
@@ -196,20 +197,27 @@ def _refusal(verdict: NotNow | NotFound | Never) -> ProgramPlan:
 
 def _chosen(role: RoleRequest, plans: Sequence[BundlePlan], left: Topology) -> Iterator[RoleSeat]:
     """Yield the seats that a role chooses for itself, as long as they are free."""
-    for plan, same in groupby(plans):
-        for nodes in role.placement.assign(plan, len(list(same)), left):
-            if not _fits(plan, nodes, left):
-                return
-            left = left.taking(zip(nodes, plan.bundles, strict=True))
-            yield RoleSeat(plan, nodes)
-
-
-def _fits(plan: BundlePlan, nodes: Sequence[str], left: Topology) -> bool:
     free = {node.node_id: node.available for node in left.nodes if not node.draining}
+    for plan, same in groupby(plans):
+        seats: list[RoleSeat] = []
+        for nodes in role.placement.assign(plan, len(list(same)), left):
+            if not _take(plan, nodes, free):
+                yield from seats
+                return
+            seats.append(RoleSeat(plan, nodes))
+        left = _without(left, seats)
+        yield from seats
+
+
+def _take(plan: BundlePlan, nodes: Sequence[str], free: dict[str, Resources]) -> bool:
+    """Take what a replica needs out of what is free, if it is there."""
+    after: dict[str, Resources] = {}
     for name, bundle in zip(nodes, plan.bundles, strict=True):
-        if name not in free or not bundle.fits_in(free[name]):
+        has = after[name] if name in after else free.get(name, Resources())
+        if not bundle.fits_in(has):
             return False
-        free[name] = free[name] - bundle
+        after[name] = has - bundle
+    free.update(after)
     return True
 
 

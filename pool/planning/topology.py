@@ -343,10 +343,6 @@ class Topology:
             return self
         return Topology(tuple(node for node in self.nodes if not node.draining))
 
-    def addresses(self) -> dict[str, str]:
-        """Return the address of each node, by its id."""
-        return {node.node_id: node.address for node in self.nodes}
-
     def taking(self, taken: Iterable[tuple[str, Resources]]) -> Topology:
         """Return the nodes with less that is free.
 

@@ -89,7 +89,7 @@ class ColocatedPool(ReplicaPool):
         # Its nodes are watched over by the target: where that goes, this one follows.
         self._sources = ()
         self._follows = False
-        self._share = beside.lodgings.take_in(self)
+        self._share = beside._lodgings.take_in(self)
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [*super()._background(), self._follow_forever]
@@ -117,14 +117,29 @@ class ColocatedPool(ReplicaPool):
         super()._set_desired(desired, reason)
 
     async def _follow_forever(self) -> None:
-        while True:
-            size = self.target.desired
-            if self._follows and self._closing_by is None and size != self.desired:
-                super()._set_desired(size, f"{self.target.name} has {size}")
-            for member in self._incarnations():
-                if member.reservation is not None and member.state not in _ENDING:
-                    self._look_after(member, member.reservation)
-            await self.target.changed()
+        news = anyio.Event()
+
+        def tell() -> None:
+            news.set()
+
+        # Which rank a replica has may change on either side.
+        ends = [each.on_change(tell) for each in (self.target, self)]
+        try:
+            while True:
+                news = anyio.Event()
+                self._follow()
+                await news.wait()
+        finally:
+            for end in ends:
+                end()
+
+    def _follow(self) -> None:
+        size = self.target.desired
+        if self._follows and self._closing_by is None and size != self.desired:
+            super()._set_desired(size, f"{self.target.name} has {size}")
+        for member in self._incarnations():
+            if member.reservation is not None and member.state not in _ENDING:
+                self._look_after(member, member.reservation)
 
     # -- where -----------------------------------------------------------------------------------
 
@@ -137,7 +152,7 @@ class ColocatedPool(ReplicaPool):
 
     def _look_after(self, member: Incarnation[ReplicaInfo], at: Reservation) -> None:
         """Let a member leave when its place goes, or is another's by now."""
-        where = self.target.at_home(at)
+        where = self.target._at_home(at)
         lost = None if where is None else where.fault
         if where is None or lost is not None:
             why = "" if lost is None else f": {lost.detail}"
@@ -179,7 +194,7 @@ class ColocatedPool(ReplicaPool):
             while True:
                 slot = self._slots.get(identity.slot)
                 rank = None if slot is None else slot.rank
-                if rank is not None and (room := self.target.room_beside(rank, self._share)):
+                if rank is not None and (room := self.target._room_beside(rank, self._share)):
                     return room
                 await self.target.changed()
         raise ReservationFailed(await self.explain_wait(identity))
@@ -198,8 +213,8 @@ class ColocatedPool(ReplicaPool):
         spec = await super().describe_member(identity, reservation)
         whose, hosts, place, workers = spec.args
         hosts = replace(hosts, shares_devices=True)
-        if self.target.lodgings.by_hosts:
-            home = self.target.at_home(place)
+        if self.target._lodgings.by_hosts:
+            home = self.target._at_home(place)
             if home is None or home.info is None:
                 why = f"its place beside {self.target.name} is gone"
                 raise MemberFailed(identity.member, Cause.PREEMPTION, why)

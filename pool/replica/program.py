@@ -152,7 +152,7 @@ class Program:
         return await self._plan(await self._complete(sizes))
 
     async def scale(
-        self, sizes: Sizes, *, timeout_s: float | None = 600.0
+        self, sizes: Sizes, *, timeout_s: float | None = 600.0, wait_for_room: bool = True
     ) -> dict[str, ScaleResult]:
         """Bring roles to their sizes, all of them or none, and wait until they are there.
 
@@ -164,7 +164,9 @@ class Program:
             sizes: Role to size. Roles that are left out keep their size; those that live beside
                 another follow it.
             timeout_s: Seconds for the whole: for room, reservations and start; None waits for
-                ever. With 0 there has to be room now.
+                ever.
+            wait_for_room: Whether to wait while others hold what the roles need; otherwise there
+                has to be room now.
 
         Returns:
             What each role that was named, or follows one, reached.
@@ -172,7 +174,8 @@ class Program:
         Raises:
             ConfigError: A role is not there, or a size cannot be; nothing was created.
             InfeasibleError: The cluster could never hold them all; nothing was created.
-            ProgramUnreachable: The time is up, or a role failed. All are as they were.
+            ProgramUnreachable: The time is up, a role failed, or there is no room now. All are as
+                they were.
             PoolClosed: The program is not open.
 
         Cancelling it brings the roles back to the sizes that they had, as a failure does.
@@ -182,6 +185,8 @@ class Program:
             before = {name: self._roles[name].desired for name in wanted}
             plan = await self._plan(wanted)
             reached: dict[str, ScaleResult] = {}
+            if not (plan.is_complete or wait_for_room):
+                raise ProgramUnreachable(wanted, plan.missing)
             self._waits_for = dict(plan.missing)
             try:
                 with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
@@ -199,7 +204,7 @@ class Program:
             finally:
                 self._waits_for = {}
                 for role in self._owners:
-                    role.take_seats(())
+                    role._take_seats(())
             return reached
 
     @property
@@ -246,7 +251,7 @@ class Program:
         topology = await asked[0].cluster.topology() if asked else Topology(())
         # Those that are left out keep what they have, so they belong to the whole.
         whole = [
-            role.ask_for(wanted.get(role.name, role.desired), more=False) for role in self._owners
+            role._ask_for(wanted.get(role.name, role.desired), more=False) for role in self._owners
         ]
         ever = plan_program(whole, emptied(topology))
         if not ever.is_complete:
@@ -256,7 +261,7 @@ class Program:
                 topology.describe(),
             )
         return plan_program(
-            [role.ask_for(wanted[role.name], more=True) for role in asked], topology
+            [role._ask_for(wanted[role.name], more=True) for role in asked], topology
         )
 
     async def _bring_up(self, wanted: Sizes, plan: ProgramPlan) -> dict[str, ScaleResult]:
@@ -266,7 +271,7 @@ class Program:
             ProgramUnreachable: One of them cannot be brought up.
         """
         for name, seats in plan.seats.items():
-            self._roles[name].take_seats(seats)
+            self._roles[name]._take_seats(seats)
         reached: dict[str, ScaleResult] = {}
         trouble: dict[str, str] = {}
         ordered = [role for role in [*self._owners, *self._colocated] if role.name in wanted]

@@ -224,7 +224,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             )
         if shares is not None:
             check_cleaner(cleaner, name)
-        self.lodgings = Lodgings(name, shares, by_hosts=hosts_hold_devices)
+        self._lodgings = Lodgings(name, shares, by_hosts=hosts_hold_devices)
         self._switchboard = Switchboard(self)
         self._autosizer: Autosizer | None = None
         self._warm = check_warm(warm, cluster_grows)
@@ -425,8 +425,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         if self._grows or sizes == (0,):
             return sizes
         topology = await self.cluster.topology()
-        if self.lodgings.shares is not None:
-            self.lodgings.check(self._placement.next_plan(shape, topology), shape.device)
+        if self._lodgings.shares is not None:
+            self._lodgings.check(self._placement.next_plan(shape, topology), shape.device)
         # Our own members are among `sizes`, so the nodes are taken as if they were empty.
         most = self._placement.capacity(shape, sizes[-1], topology)
         possible = tuple(size for size in sizes if size <= most.replicas)
@@ -444,7 +444,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
     async def reserve(self, identity: Identity) -> Reservation:
         shape = self._shape_now(identity.slot)
         seat = await self._seats.take(identity.slot, shape, self._unplaced)
-        self.lodgings.check(seat.plan, shape.device)
+        self._lodgings.check(seat.plan, shape.device)
         try:
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
@@ -456,12 +456,12 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 raise ReservationFailed(why) from error
             raise
         self._seats.taken(identity.slot, reservation)
-        return self.lodgings.move_in(reservation, shape.device)
+        return self._lodgings.move_in(reservation, shape.device)
 
     async def release(self, reservation: Reservation) -> None:
-        if self.lodgings.give_up(reservation):
+        if self._lodgings.give_up(reservation):
             self._tell_changed()
-            await self.lodgings.until_empty(reservation, LODGERS_LEAVE_S)
+            await self._lodgings.until_empty(reservation, LODGERS_LEAVE_S)
         await super().release(reservation)
         self._seats.given_back(reservation)
 
@@ -470,25 +470,25 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         for member in self._incarnations():
             if member.actor == actor and member.reservation is not None:
                 # Whoever lives beside it goes first, and takes half of the time at the most.
-                await self.lodgings.until_empty(member.reservation, budget_s / 2)
+                await self._lodgings.until_empty(member.reservation, budget_s / 2)
         await super().drain_member(actor, until - anyio.current_time())
 
-    def at_home(self, reservation: Reservation) -> Incarnation[ReplicaInfo] | None:
+    def _at_home(self, reservation: Reservation) -> Incarnation[ReplicaInfo] | None:
         """Return the member that holds a reservation; for who lives beside it."""
         for member in self._incarnations():
             if member.reservation is not None and member.reservation.id == reservation.id:
                 return member
         return None
 
-    def room_beside(self, rank: int, share: int) -> Reservation | None:
+    def _room_beside(self, rank: int, share: int) -> Reservation | None:
         """Return the place beside the replica of a rank; None while there is none that lasts."""
         for member in self._incarnations():
             if member.slot.rank == rank and member.reservation is not None:
                 lasts = member.fault is None and not member.state.is_leaving
                 # Hosts that hold the devices say which they are, once they are ready.
-                is_there = member.info is not None or not self.lodgings.by_hosts
+                is_there = member.info is not None or not self._lodgings.by_hosts
                 if lasts and is_there and member.leave_by is None:
-                    return self.lodgings.room(member.reservation, share)
+                    return self._lodgings.room(member.reservation, share)
         return None
 
     def _unplaced(self) -> list[int]:
@@ -501,7 +501,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             and slot.incarnation.reservation is None
         ]
 
-    def ask_for(self, size: int, *, more: bool) -> RoleRequest:
+    def _ask_for(self, size: int, *, more: bool) -> RoleRequest:
         """Return what this pool asks a planner of several pools for.
 
         Args:
@@ -519,7 +519,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             may_wait=self._grows,
         )
 
-    def take_seats(self, seats: Iterable[RoleSeat]) -> None:
+    def _take_seats(self, seats: Iterable[RoleSeat]) -> None:
         """Have the next replicas go where a planner of several pools has found room for them."""
         self._seats.offer(self.shape, [(seat.plan, seat.nodes) for seat in seats])
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pool.errors import ConfigError, InfeasibleError
 from pool.planning.placement import Placement, Separate, Shared, by_address, emptied, stay
 from pool.planning.resources import Resources
-from pool.planning.shape import ReplicaShape
+from pool.planning.shape import BundlePlan, ReplicaShape
 from pool.planning.topology import NodeSelector, Topology
 from tests.planning.strategies_placement import node
 
@@ -81,7 +81,7 @@ def test_equal_bundles_are_in_the_numeric_order_of_addresses() -> None:
         )
     )
     plan = Shared().next_plan(ReplicaShape(devices=17), nodes)
-    assert by_address(plan, ("n0", "n1", "n2"), nodes.addresses()) == ("n1", "n0", "n2")
+    assert by_address(plan, ("n0", "n1", "n2"), nodes) == ("n1", "n0", "n2")
     [found] = Shared().assign(plan, 1, nodes)
     first, second, _ = (int(name[1:]) for name in found)
     assert first > second, "10.0.0.9 comes before 10.0.0.10"
@@ -154,3 +154,19 @@ def test_replicas_that_could_not_all_spread_are_packed() -> None:
     nodes = Topology((node("n0", 5), node("n1", 4)))
     plan = Separate().next_plan(ReplicaShape(devices=2), nodes)
     assert len(Separate(spread=True).assign(plan, 4, nodes)) == 4
+
+
+def test_a_node_that_is_too_small_for_one_bundle_is_kept_for_another() -> None:
+    """Spread, each bundle goes to the emptiest node that holds it, by devices and by CPUs."""
+    nodes = Topology(
+        (
+            node("n0", 8, cpus=1),
+            node("n1", 7, cpus=1),
+            node("n2", 6, cpus=8),
+            node("n3", 5, cpus=8),
+            node("n4", 9, cpus=0),
+        )
+    )
+    bundles = (Resources.of(devices=4, cpus=4), Resources.of(devices=1, cpus=1))
+    plan = BundlePlan(bundles, "STRICT_SPREAD", NodeSelector(), "large and small")
+    assert Separate(spread=True).assign(plan, 2, nodes) == [("n2", "n0"), ("n3", "n1")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -104,14 +105,34 @@ def test_what_cannot_be_is_refused_by_role_and_slot_before_anything_is_made() ->
             async with pool.ReplicaPool("other", shape=TWO, cluster=cluster) as other:
                 await other.scale(1, timeout_s=60)
                 with pytest.raises(pool.ProgramUnreachable) as caught:
-                    await program.scale({"rollout": 1}, timeout_s=0)
+                    await program.scale({"rollout": 1}, wait_for_room=False)
                 [(slot, why)] = caught.value.missing.items()
                 assert slot == "role rollout, slot 0"
                 assert "has 6 GPU free (pool other holds 2 GPU)" in why
                 assert str(caught.value).count("role rollout, slot 0") == 1
                 assert sorted(await free(cluster)) == [6, 8]
-            # Room that comes in time is taken.
-            await program.scale({"rollout": 1}, timeout_s=60)
+            await program.scale({"rollout": 1}, timeout_s=60, wait_for_room=False)
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["error", "cancelled"])
+def test_a_block_that_is_broken_off_leaves_nothing_of_any_role(how: str) -> None:
+    async def main() -> None:
+        cluster = eights(2)
+        train, infer = pair(cluster)
+        program = pool.Program(train, infer)
+        with anyio.CancelScope() as scope, contextlib.suppress(OSError):
+            async with program:
+                await program.scale({"train": 2}, timeout_s=60)
+                if how == "error":
+                    raise OSError("the driver's disk is full")
+                scope.cancel()
+                await anyio.sleep(1)
+        assert (how == "cancelled") == scope.cancelled_caught
+        assert cluster.left() == []
+        with pytest.raises(pool.PoolClosed):
+            await program.scale({"train": 1})
 
     run(main)
 
@@ -200,8 +221,8 @@ def test_a_seat_that_somebody_took_meanwhile_is_looked_for_anew() -> None:
         async with program, thief:
             plan = await program.plan({"a": 1, "b": 1})
             [seat] = plan.seats["a"]
-            thief.take_seats([seat])
-            program["a"].take_seats(plan.seats["a"])
+            thief._take_seats([seat])
+            program["a"]._take_seats(plan.seats["a"])
             await thief.scale(1, timeout_s=60)
             assert nodes_of(thief) == [seat.nodes]
             await program["a"].scale(1, timeout_s=120)
@@ -352,6 +373,31 @@ def test_who_lives_beside_a_replica_that_is_lost_moves_with_it(hold: bool) -> No
             await until_beside(train, infer)
             for each in (train, infer):
                 validate(each, cluster)
+        assert not cluster.left()
+
+    run(main)
+
+
+async def work_for_a_while() -> None:
+    await anyio.sleep(4)
+
+
+def test_where_the_busiest_stays_the_role_beside_it_is_there_too() -> None:
+    """Shrinking keeps the busiest of each pool by itself; then ranks say who lives beside whom."""
+
+    async def main() -> None:
+        cluster = eights(2)
+        train, infer = pair(cluster)
+        async with pool.Program(train, infer) as program:
+            await program.scale({"train": 3}, timeout_s=60)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(train[2:].broadcast, work_for_a_while)
+                tasks.start_soon(infer[1:2].broadcast, work_for_a_while)
+                await anyio.sleep(1)
+                busy = train[2].id
+                await train.scale(1, timeout_s=120)
+            assert train[0].id == busy
+            await until_beside(train, infer)
         assert not cluster.left()
 
     run(main)
