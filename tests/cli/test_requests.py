@@ -147,17 +147,19 @@ def test_following_goes_on_while_the_cluster_is_away_and_ends_with_the_pool(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
-        async with anyio.create_task_group() as tasks:
-            async with pool.ReplicaPool("b", shape=SHAPE, cluster=cluster) as other:
-                await other.scale(1)
-                await anyio.sleep(3)
-                follow = Voice(width=200)
-                tasks.start_soon(lambda: show_events(cluster, follow, "b", last=1, follow=True))
-                await anyio.sleep(3)
-                cluster.stop_control(20)
-                await anyio.sleep(30)
-                await other.scale(2)
-                await anyio.sleep(3)
+        async with (
+            anyio.create_task_group() as tasks,
+            pool.ReplicaPool("b", shape=SHAPE, cluster=cluster) as other,
+        ):
+            await other.scale(1)
+            await anyio.sleep(3)
+            follow = Voice(width=200)
+            tasks.start_soon(lambda: show_events(cluster, follow, "b", last=1, follow=True))
+            await anyio.sleep(3)
+            cluster.stop_control(20)
+            await anyio.sleep(30)
+            await other.scale(2)
+            await anyio.sleep(3)
 
     play(main)
     told = capsys.readouterr()
