@@ -180,7 +180,7 @@ class Display:
         said = self._next
         if values:
             try:
-                await self._cluster.publish(values)
+                await self._publish(values)
             except SourceUnavailable:
                 self._is_changed = True
                 raise
@@ -238,7 +238,12 @@ class Display:
 
     async def _answer(self, answer: Answer) -> None:
         document = {"version": VERSION, **codec.to_json(answer)}
-        await self._cluster.publish({self._key(f"{ANSWER}{answer.id}"): pack(document)})
+        await self._publish({self._key(f"{ANSWER}{answer.id}"): pack(document)})
+
+    async def _publish(self, values: Mapping[str, bytes]) -> None:
+        # Shielded: what is given up on the way could arrive after the pool took down the rest.
+        with anyio.CancelScope(shield=True):
+            await self._cluster.publish(values)
 
 
 ANSWER_LASTS_S = 60.0
