@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
     from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
     from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
+    from pool.page.page import Page as Page
+    from pool.planning.budgets import Budget as Budget
     from pool.planning.drain import DrainPolicy as DrainPolicy
     from pool.planning.elastic import ElasticPolicy as ElasticPolicy
     from pool.planning.health import HealthPolicy as HealthPolicy
@@ -113,6 +115,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Actor",
     "ActorSpec",
+    "Budget",
     "CallTimeout",
     "Cause",
     "ConfigError",
@@ -154,6 +157,7 @@ __all__ = [
     "NoticePolicy",
     "NoticeSnapshot",
     "Outcome",
+    "Page",
     "Permanent",
     "Placement",
     "PoolClosed",
@@ -266,6 +270,8 @@ _HOMES = {
     "pool.manager.results": ("RollResult", "ScaleResult"),
     "pool.manager.snapshot": ("MemberSnapshot", "NoticeSnapshot", "PoolSnapshot", "SlotSnapshot"),
     "pool.notices": ("notices",),
+    "pool.page.page": ("Page",),
+    "pool.planning.budgets": ("Budget",),
     "pool.planning.drain": ("DrainPolicy",),
     "pool.planning.elastic": ("ElasticPolicy",),
     "pool.planning.health": ("HealthPolicy",),

@@ -242,6 +242,7 @@ class ResourcePoolManager(Rolls[InfoT]):
                 for slot in by_rank(list(self._slots.values()))
             ),
             restarts=self._restarts.by_cause(),
+            budgets=self._restarts.budgets(),
         )
 
     def events(self) -> tuple[Event, ...]:
