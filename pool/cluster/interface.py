@@ -282,8 +282,12 @@ class Reply:
     detail: str = ""
 
 
-class Cluster(ABC):
-    """Reach nodes, placement groups and actors. The contract is in this module's docstring."""
+class Observer(ABC):
+    """Look at a cluster, and exchange words through it, without being a part of it.
+
+    All that is needed to show pools, and to ask something of their owners. Whoever only looks needs
+    no process of the cluster, and starts none.
+    """
 
     @abstractmethod
     async def topology(self) -> Topology:
@@ -299,6 +303,59 @@ class Cluster(ABC):
         Raises:
             SourceUnavailable: The cluster could not be asked.
         """
+
+    @abstractmethod
+    async def inventory(self, pool: str | None = None, instance: str | None = None) -> list[Found]:
+        """Return every live actor and group, whoever started them.
+
+        Args:
+            pool: Only those of this pool, and of all below it.
+            instance: And of this very instance.
+        """
+
+    @abstractmethod
+    async def is_gone(self, process: str) -> bool:
+        """Return whether the process that `whoami` named has ended, as far as the cluster knows."""
+
+    @abstractmethod
+    async def publish(self, values: Mapping[str, bytes]) -> None:
+        """Put values where every process that reaches the cluster can read them, under their keys.
+
+        Each replaces what was there. It stays until it is withdrawn, whatever becomes of whoever
+        put it there; nobody is told.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked. Some of it may be there.
+        """
+
+    @abstractmethod
+    async def published(self, prefix: str) -> Mapping[str, bytes]:
+        """Return what is published under keys with this beginning.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """
+
+    @abstractmethod
+    async def withdraw(self, prefix: str) -> None:
+        """Take away what is published under keys with this beginning. Idempotent.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked. Some of it may be there still.
+        """
+
+    @abstractmethod
+    def unix_time(self) -> float:
+        """Return the wall clock's time, in UNIX seconds."""
+
+
+class Cluster(Observer):
+    """Reach nodes, placement groups and actors. The contract is in this module's docstring."""
+
+    @property
+    def has_window(self) -> bool:
+        """Whether pools show themselves in it, by what they publish."""
+        return True
 
     @abstractmethod
     async def tell_draining(self, node_id: str, reason: str, deadline: float | None) -> bool:
@@ -346,7 +403,7 @@ class Cluster(ABC):
     async def release(self, reservation: Reservation) -> None:
         """Remove a placement group, and with it whatever still runs inside. Idempotent."""
 
-    async def warm(self, nodes: Sequence[str]) -> None:  # noqa: B027 - a hint may do nothing
+    async def warm(self, nodes: Sequence[str]) -> None:
         """Be told that on each of these nodes an actor without a runtime environment will start.
 
         A node is named once for each actor. A hint, for whoever can get ready for it: by default
@@ -496,21 +553,8 @@ class Cluster(ABC):
         """Return the live actor of an identity, whoever started it; None when there is none."""
 
     @abstractmethod
-    async def inventory(self, pool: str | None = None, instance: str | None = None) -> list[Found]:
-        """Return every live actor and group, whoever started them.
-
-        Args:
-            pool: Only those of this pool, and of all below it.
-            instance: And of this very instance.
-        """
-
-    @abstractmethod
     def whoami(self) -> str:
         """Return a word for the process that asks, of which `is_gone` can tell."""
-
-    @abstractmethod
-    async def is_gone(self, process: str) -> bool:
-        """Return whether the process that `whoami` named has ended, as far as the cluster knows."""
 
     @abstractmethod
     def freeze(self, value: Any) -> bytes:
@@ -523,7 +567,3 @@ class Cluster(ABC):
     @abstractmethod
     async def leftovers(self, pool: str, instance: str) -> list[str]:
         """Return, as text, every live actor and group that carries this pool's identity."""
-
-    @abstractmethod
-    def unix_time(self) -> float:
-        """Return the wall clock's time, in UNIX seconds."""

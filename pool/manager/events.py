@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     """Name what happened."""
 
     POOL_OPENED = "pool_opened"
+    POOL_ASKED = "pool_asked"
     POOL_SCALED = "pool_scaled"
     SIZE_DECIDED = "size_decided"
     POOL_CLAMPED = "pool_clamped"

@@ -10,7 +10,7 @@ Each hook is called from the manager's own tasks, may be cancelled at any `await
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Identity, Lease, Reply, Reservation
@@ -96,6 +96,13 @@ class Hooks(ABC, Generic[InfoT]):
     async def release(self, reservation: Reservation) -> None:
         """Give back what `reserve` returned."""
         await self.cluster.release(reservation)
+
+    def show_info(self, info: InfoT) -> Mapping[str, Any]:
+        """Return what operators see of a member's info, in the words of JSON; nothing by default.
+
+        It is asked again and again, and must not block.
+        """
+        return {}
 
     def can_adopt(self, identity: Identity, reservation: Reservation | None) -> bool:
         """Whether a member that an earlier owner started can be gone on with.

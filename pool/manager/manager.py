@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -24,16 +25,20 @@ from pool.errors import ConfigError, PoolFailed, SizeUnreachable
 from pool.manager.events import Event
 from pool.manager.ladder import MemberReport
 from pool.manager.member import InfoT, Member, by_rank
+from pool.manager.orders import carry_out
 from pool.manager.policies import Policies
 from pool.manager.portrait import slot_snapshot
 from pool.manager.results import ScaleResult
 from pool.manager.rolls import Rolls
+from pool.manager.show import note, picture
 from pool.manager.snapshot import PoolSnapshot
 from pool.notices.source import ClusterNoticeSource
 from pool.planning.drain import Rung
-from pool.planning.plan import Role
+from pool.planning.plan import Action, Role, Verb
 from pool.planning.restart import Failure
 from pool.planning.sizes import largest_reachable, valid_sizes
+from pool.window.display import Display
+from pool.window.requests import Request
 
 NAME_PATTERN = re.compile(r"(?!.*/\d+\.\d+$)[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 
@@ -59,6 +64,8 @@ class ResourcePoolManager(Rolls[InfoT]):
     """
 
     name_pattern = NAME_PATTERN
+    is_shown = True
+    """Whether it shows itself to operators; what is inside of members does not."""
 
     def __init__(
         self,
@@ -81,6 +88,31 @@ class ResourcePoolManager(Rolls[InfoT]):
         super().__init__(name, cluster, instance, policies or Policies(), notices, detached, keep_s)
         # The calls of `scale`, by number: the last that was asked, and the last that took effect.
         self._asked = self._in_force = 0
+        self._display: Display | None = None
+        if self.is_shown and cluster.has_window:
+            self._display = Display(self, lambda: len(self._slots))
+            self.follow(lambda event: note(self._display, event))
+
+    def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        showing = [] if self._display is None else [self._display.run]
+        return [*super()._background(), *showing]
+
+    def _tell_changed(self) -> None:
+        if self._display is not None:
+            self._display.changed()
+        super()._tell_changed()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        try:
+            return await super().__aexit__(kind, error, traceback)
+        finally:
+            if self._display is not None and self._fenced is None:
+                await self._display.close(leave=self._let_go)
 
     # -- what users ask for -------------------------------------------------------------------
 
@@ -159,6 +191,45 @@ class ResourcePoolManager(Rolls[InfoT]):
         known = set(self._reports)
         await self.scale(0, timeout_s=timeout_s)
         return tuple(report for report in self._reports if report not in known)
+
+    def drain_slot(self, index: int, reason: str = "it was asked to leave") -> None:
+        """Let one slot's member finish its work and leave; its rank goes to a spare or a new slot.
+
+        The other slots stay as they are (INV-3). It waits for nothing; the slot closes when its
+        member is gone.
+
+        Args:
+            index: The slot's index.
+            reason: Why, for the events.
+
+        Raises:
+            ConfigError: There is no such slot.
+            PoolClosed: The pool is not open.
+        """
+        self._check_open()
+        if index not in self._slots:
+            there = ", ".join(map(str, sorted(self._slots))) or "none"
+            raise ConfigError(f"pool {self.name!r} has no slot {index}; there are: {there}", "slot")
+        if self._slots[index].role is not Role.RETIRING:
+            self._act(Action(verb=Verb.RETIRE, slot=index, reason=reason))
+            self._wake()
+
+    async def wait_drained(self, index: int) -> None:
+        """Wait until a slot that was told to leave has closed."""
+        await self._until(
+            lambda: index not in self._slots or self._slots[index].role is not Role.RETIRING
+        )
+
+    async def carry_out(self, request: Request) -> Any:
+        """Do what was asked through the pool's window, and return what came of it.
+
+        A subclass may know more verbs, and leave the others to this.
+
+        Raises:
+            ConfigError: It is not understood.
+            PoolError: What the method that it stands for raises.
+        """
+        return await carry_out(self, request)
 
     # -- what it is now -----------------------------------------------------------------------
 
@@ -244,6 +315,15 @@ class ResourcePoolManager(Rolls[InfoT]):
             restarts=self._restarts.by_cause(),
             budgets=self._restarts.budgets(),
         )
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the pool was detached here, for somebody else to go on with."""
+        return self._let_go
+
+    def picture(self) -> Mapping[str, Any]:
+        """Return what the pool's window shows of it, in the words of JSON."""
+        return picture(self)
 
     def events(self) -> tuple[Event, ...]:
         """Return the last events, oldest first."""

@@ -41,6 +41,7 @@ class NestedPool(ResourcePoolManager[InfoT]):
     """
 
     failure = EventKind.GANG_FAILED
+    is_shown = False
     name_pattern = re.compile(r".+/\d+\.\d+")
     part: ClassVar[str] = "part"
     """What its members are called in sentences."""

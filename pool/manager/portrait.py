@@ -51,6 +51,7 @@ def _member_snapshot(member: Incarnation[InfoT], now: float) -> MemberSnapshot:
         revision=member.identity.revision,
         state=member.state,
         age_s=now - member.life.since,
+        why=member.life.why,
         actor_id=None if member.actor is None else member.actor.id,
         nodes=member.nodes,
         in_flight=member.in_flight,

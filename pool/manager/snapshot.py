@@ -32,6 +32,7 @@ class MemberSnapshot:
         revision: Which revision of the pool it was made from.
         state: Its state.
         age_s: Seconds in that state.
+        why: Why it entered that state.
         actor_id: Its actor's id, once it has one.
         nodes: The nodes of its reservation.
         in_flight: Calls sent to it that have not returned.
@@ -48,6 +49,7 @@ class MemberSnapshot:
     revision: int = 0
     state: State
     age_s: float
+    why: str = ""
     actor_id: str | None
     nodes: tuple[str, ...]
     in_flight: int

@@ -105,6 +105,11 @@ class Lifecycle:
         self._story: deque[Step] = deque(maxlen=STORY_LENGTH)
 
     @property
+    def why(self) -> str:
+        """Why it is in its state; empty at the beginning."""
+        return self._story[-1].reason if self._story else ""
+
+    @property
     def story(self) -> tuple[Step, ...]:
         """The last transitions, oldest first."""
         return tuple(self._story)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
-from collections.abc import AsyncIterable, Callable, Coroutine, Hashable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +70,10 @@ from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
+from pool.replica.show import ask_host, show_replica
 from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.workers import Workers
+from pool.window import requests
 
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
@@ -256,6 +266,14 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
 
     def recall(self, memory: dict[int, Revision]) -> None:
         self._revisions = memory
+
+    def show_info(self, info: ReplicaInfo) -> Mapping[str, Any]:
+        return show_replica(info)
+
+    async def carry_out(self, request: requests.Request) -> Any:
+        if request.verb in (requests.Verb.PROCESSES, requests.Verb.READ_LOG):
+            return await ask_host(self, request)
+        return await super().carry_out(request)
 
     def can_adopt(self, identity: Identity, reservation: Reservation | None) -> bool:
         return reservation is not None and identity.revision in self._revisions

@@ -56,6 +56,8 @@ from pool.testing.room import Group, SimNode, node_kinds
 from pool.testing.world import LOG_KEPT, Autoscaler, World
 
 HEALTHY = Reply(ReplyKind.ANSWER)
+WINDOW_S = 0.001
+"""How long it takes to publish something, or to read it."""
 
 
 def _nothing() -> None:
@@ -400,6 +402,31 @@ class SimulatedCluster(Controls, Cluster):
             return []
         await self._message()
         return self.left(pool, instance)
+
+    @property
+    def has_window(self) -> bool:
+        # Pools of thousands would spend more on showing themselves than on all else.
+        return not self._world.modelled
+
+    async def publish(self, values: Mapping[str, bytes]) -> None:
+        await self._ask_window()
+        if not self._is_cut_off:
+            self._world.published.update(values)
+
+    async def published(self, prefix: str) -> Mapping[str, bytes]:
+        await self._ask_window()
+        found = {} if self._is_cut_off else self._world.published
+        return {key: value for key, value in found.items() if key.startswith(prefix)}
+
+    async def withdraw(self, prefix: str) -> None:
+        for key in await self.published(prefix):
+            self._world.published.pop(key, None)
+
+    async def _ask_window(self) -> None:
+        """Take a moment that is not drawn by chance: who only looks on changes no story."""
+        if self._world.away_until > self._world.now:
+            raise SourceUnavailable("the simulated cluster's control is away")
+        await anyio.sleep(WINDOW_S)
 
     def unix_time(self) -> float:
         return self._world.unix_time()

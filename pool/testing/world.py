@@ -82,6 +82,7 @@ class World:
         self.dead: dict[str, SimActor] = {}
         self.cut_off: dict[str, SimActor] = {}
         self.frozen: dict[str, Any] = {}
+        self.published: dict[str, bytes] = {}
         self.away_until = -math.inf
         self.trespasses: list[str] = []
         # Whose lease ended, when, and when last before that somebody stood still.

@@ -6,6 +6,8 @@ When one of these fails after an upgrade, its name says which part the new versi
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -181,3 +183,40 @@ def test_autoscaling_coordinator_finds_the_actor_of_ray_data_and_what_it_takes_i
         Path(ray.__file__).parent.joinpath(*ACTOR.split(".")[1:]).with_suffix(".py").read_text()
     )
     assert source.count(f'"{private.COORDINATOR}"') == 2, HERE
+
+
+def test_published_values_are_read_and_withdrawn_by_the_beginnings_of_their_keys(
+    world: World,
+) -> None:
+    client = private.gcs_client()
+    private.publish(client, {"test/a": b"1", "test/b": b"2", "text": b"3"})
+    assert private.published(client, "test/") == {"test/a": b"1", "test/b": b"2"}, HERE
+    private.publish(client, {"test/a": b"4"})
+    private.withdraw(client, "test/b")
+    assert private.published(client, "te") == {"test/a": b"4", "text": b"3"}, HERE
+    private.withdraw(client, "te")
+    assert private.published(client, "te") == {}, HERE
+
+
+def test_an_address_is_found_by_what_is_given(world: World) -> None:
+    assert private.find_address(world.cluster.address) == world.cluster.address, HERE
+    with pytest.raises(ValueError, match="address"):
+        private.find_address("no address")
+
+
+def test_tables_are_read_without_being_a_driver(world: World) -> None:
+    program = (
+        "import sys, ray\n"
+        "from pool.cluster.ray import private\n"
+        "client = private.look_at(sys.argv[1])\n"
+        "assert private.published(client, 'none/') == {}\n"
+        "private.actor_table(), private.placement_groups(), private.draining_nodes()\n"
+        "assert private.available_resources_per_node().keys() <= "
+        "{node['NodeID'] for node in private.nodes()}\n"
+        "assert not private.is_job_dead(sys.argv[2])\n"
+        "assert not ray.is_initialized()\n"
+    )
+    job = ray.get_runtime_context().get_job_id()
+    command = [sys.executable, "-c", program, world.cluster.address, job]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, HERE + done.stderr

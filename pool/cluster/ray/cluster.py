@@ -45,7 +45,9 @@ from pool.cluster.ray import capacity, inventory, private, reach
 from pool.cluster.ray.arrivals import Arrivals
 from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
+from pool.cluster.ray.observer import ask
 from pool.cluster.ray.shell import actor_class, sendable
+from pool.cluster.ray.topology import ray_topology
 from pool.errors import (
     CallTimeout,
     ConfigError,
@@ -54,9 +56,8 @@ from pool.errors import (
     ReservationFailed,
     SourceUnavailable,
 )
-from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan
-from pool.planning.topology import Node, Topology
+from pool.planning.topology import Topology
 
 UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
@@ -65,7 +66,6 @@ REACH_TIMEOUT_S = 5.0
 WARM_TIMEOUT_S = 0.5
 """A node answers in milliseconds; a hint is not worth more than half a process start."""
 
-_HEAD = "node:__internal_head__"
 NODE_LABEL = "ray.io/node-id"
 """By which a bundle is pinned to a node; every node of Ray's has it."""
 
@@ -89,7 +89,7 @@ class RayCluster(Cluster):
         self._arrivals = Arrivals()
 
     async def topology(self) -> Topology:
-        return await anyio.to_thread.run_sync(_topology)
+        return await anyio.to_thread.run_sync(ray_topology)
 
     async def draining(self) -> Mapping[str, float | None]:
         try:
@@ -262,6 +262,15 @@ class RayCluster(Cluster):
     async def leftovers(self, pool: str, instance: str) -> list[str]:
         return await anyio.to_thread.run_sync(_leftovers, pool, instance)
 
+    async def publish(self, values: Mapping[str, bytes]) -> None:
+        await ask(private.publish, private.gcs_client(), values)
+
+    async def published(self, prefix: str) -> Mapping[str, bytes]:
+        return await ask(private.published, private.gcs_client(), prefix)
+
+    async def withdraw(self, prefix: str) -> None:
+        await ask(private.withdraw, private.gcs_client(), prefix)
+
     def unix_time(self) -> float:
         return time.time()
 
@@ -334,7 +343,7 @@ def _create_group(
         options["lifetime"] = "detached"
     if nodes:
         options["bundle_label_selector"] = [{NODE_LABEL: node} for node in nodes]
-    elif not plan.selector.is_any and (labels := plan.selector.bundle_labels(_topology())):
+    elif not plan.selector.is_any and (labels := plan.selector.bundle_labels(ray_topology())):
         options["bundle_label_selector"] = [labels] * len(bundles)
     group: PlacementGroup = placement_group(bundles, **options)
     return group
@@ -346,52 +355,6 @@ def _nodes_of_bundles(group: PlacementGroup, count: int) -> tuple[str, ...]:
     found = tuple(nodes[index] for index in range(count))
     reach.remember(found)
     return found
-
-
-def _topology() -> Topology:
-    draining = private.draining_nodes()
-    free = private.available_resources_per_node()
-    holders = _holders()
-    nodes = []
-    for record in ray.nodes():
-        if not record["Alive"]:
-            continue
-        node_id = record["NodeID"]
-        total = record["Resources"]
-        held = sum(holders.get(node_id, {}).values(), Resources())
-        nodes.append(
-            Node(
-                node_id=node_id,
-                address=record["NodeManagerAddress"],
-                total=_schedulable(total),
-                # What nodes say of themselves comes late; the table of groups does not.
-                available=_least(
-                    _schedulable(free.get(node_id, {})), _schedulable(total).minus_clamped(held)
-                ),
-                labels=dict(record.get("Labels", {})),
-                is_head=_HEAD in total,
-                draining=node_id in draining,
-                held_by=holders.get(node_id, {}),
-            )
-        )
-    return Topology(tuple(nodes))
-
-
-def _least(one: Resources, other: Resources) -> Resources:
-    return Resources.from_units({name: min(one.units(name), other.units(name)) for name in one})
-
-
-def _schedulable(amounts: Mapping[str, float]) -> Resources:
-    """Leave out what Ray keeps for itself: node markers, the object store, group copies."""
-    return Resources(
-        {
-            name: amount
-            for name, amount in amounts.items()
-            if not name.startswith("node:")
-            and "_group_" not in name
-            and name not in ("object_store_memory", "bundle")
-        }
-    )
 
 
 def _leftovers(pool: str, instance: str) -> list[str]:
@@ -410,25 +373,3 @@ def _leftovers(pool: str, instance: str) -> list[str]:
         if group["state"] != "REMOVED" and is_ours(group["name"])
     ]
     return actors + groups
-
-
-def _holders() -> Mapping[str, Mapping[str, Resources]]:
-    """Say for each node what every placement group holds there, under its pool's or own name."""
-    holders: dict[str, dict[str, Resources]] = {}
-    for group in ray.util.placement_group_table().values():
-        if group["state"] == "REMOVED":
-            continue
-        name = _holder_name(group)
-        for index, node_id in group["bundles_to_node_id"].items():
-            if node_id:
-                on_node = holders.setdefault(node_id, {})
-                held = Resources(group["bundles"][index])
-                on_node[name] = on_node[name] + held if name in on_node else held
-    return holders
-
-
-def _holder_name(group: Mapping[str, Any]) -> str:
-    name = group["name"]
-    if name.startswith("pool:"):
-        return f"pool {name.split(':')[1]}"
-    return name or f"placement group {group['placement_group_id'][:8]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 
 import ray
 
@@ -29,9 +30,22 @@ def find_actor(identity: Identity) -> Actor | None:
     return Actor(handle._actor_id.hex(), identity, handle)
 
 
-def inventory(pool: str | None, instance: str | None) -> list[Found]:
+Handle = Callable[[str, str, Identity], Actor | None]
+"""Returns an actor by its id and name, with or without a handle; None when it died meanwhile."""
+
+
+def with_handle(actor_id: str, name: str, identity: Identity) -> Actor | None:
+    """Return an actor that can be called; only a driver, or an actor, can have that."""
+    try:
+        handle = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+    return Actor(actor_id, identity, handle)
+
+
+def inventory(pool: str | None, instance: str | None, handle: Handle = with_handle) -> list[Found]:
     """Return the live actors and groups of a pool, and of all below it."""
-    actors, groups = _actors(pool, instance), _groups(pool, instance)
+    actors, groups = _actors(pool, instance, handle), _groups(pool, instance)
     return [
         _join(actors.get(identity), groups.get(identity))
         for identity in dict.fromkeys([*actors, *groups])
@@ -54,18 +68,15 @@ def _join(actor: Found | None, group: Found | None) -> Found:
     )
 
 
-def _actors(pool: str | None, instance: str | None) -> dict[Identity, Found]:
+def _actors(pool: str | None, instance: str | None, handle: Handle) -> dict[Identity, Found]:
     found = {}
     for actor_id, record in private.actor_table().items():
         identity = Identity.parse(record["Name"])
         if identity is None or record["State"] == "DEAD" or not identity.is_of(pool, instance):
             continue
-        try:
-            handle = ray.get_actor(record["Name"], namespace=NAMESPACE)
-        except ValueError:
-            continue  # It died meanwhile.
-        actor = Actor(actor_id, identity, handle)
-        found[identity] = Found(identity, actor, detached=record["IsDetached"])
+        actor = handle(actor_id, record["Name"], identity)
+        if actor is not None:
+            found[identity] = Found(identity, actor, detached=record["IsDetached"])
     return found
 
 

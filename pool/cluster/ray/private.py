@@ -176,3 +176,71 @@ def prestart_workers(node_ids: Sequence[str], timeout_s: float) -> None:
     finally:
         for channel in channels:
             channel.close()
+
+
+KV_NAMESPACE = b"pool"
+KV_TIMEOUT_S = 5.0
+
+
+def publish(client: Any, values: Mapping[str, bytes]) -> None:
+    """Put values into the GCS's key-value store.
+
+    `ray.experimental.internal_kv` is no more public than the client below it, and wants a driver.
+    """
+    for key, value in values.items():
+        client.internal_kv_put(key.encode(), value, True, KV_NAMESPACE, timeout=KV_TIMEOUT_S)
+
+
+def published(client: Any, prefix: str) -> dict[str, bytes]:
+    """Return what is in the GCS's key-value store under keys with this beginning."""
+    keys = client.internal_kv_keys(prefix.encode(), KV_NAMESPACE, timeout=KV_TIMEOUT_S)
+    if not keys:
+        return {}
+    found = client.internal_kv_multi_get(keys, KV_NAMESPACE, timeout=KV_TIMEOUT_S)
+    return {key.decode(): value for key, value in found.items()}
+
+
+def withdraw(client: Any, prefix: str) -> None:
+    """Delete what is in the GCS's key-value store under keys with this beginning."""
+    client.internal_kv_del(prefix.encode(), True, KV_NAMESPACE, timeout=KV_TIMEOUT_S)
+
+
+def gcs_client() -> Any:
+    """Return the client of the GCS that this process has, as a driver or in an actor."""
+    return _ray._private.worker.global_worker.gcs_client
+
+
+def find_address(address: str | None) -> str | None:
+    """Return where a cluster's GCS is, as host:port; None when none is known of.
+
+    Args:
+        address: What a user gave; None looks at RAY_ADDRESS, then for a cluster on this machine.
+
+    Raises:
+        ValueError: It is no address.
+        ConnectionError: No cluster is known of.
+    """
+    from ray._private import services
+
+    found: str | None = services.canonicalize_bootstrap_address(address or "auto")
+    return found
+
+
+def look_at(address: str) -> Any:
+    """Let the calls above that read Ray's tables go to a cluster, without being a driver.
+
+    Returns:
+        A client of its GCS.
+    """
+    from ray import _raylet
+
+    raylet: Any = _raylet
+    state = _ray._private.state.state
+    state.disconnect()
+    state._initialize_global_state(raylet.GcsClientOptions.create(address, None, True, True))
+    return raylet.GcsClient(address=address)
+
+
+def nodes() -> list[Mapping[str, Any]]:
+    """Return Ray's table of nodes. `ray.nodes` gives the same, and wants a driver."""
+    return list(_ray._private.state.state.node_table())

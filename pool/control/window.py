@@ -1,0 +1,264 @@
+"""See the pools of a cluster from outside: what each shows of itself, and what Ray's tables hold.
+
+`look` is what everything that shows pools begins with: the command line, the live page, metrics. A
+pool is known by its window, by the cluster's tables, or by both. Its owner may be dead: then the
+window shows the pool as it was last, with its age, and the tables what is left of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pool.cluster.interface import Found, Observer
+from pool.control.listing import root_of
+from pool.demand.broker import BROKER
+from pool.errors import PoolUnknown
+from pool.manager.events import Event, EventKind
+from pool.manager.snapshot import PoolSnapshot
+from pool.ownership.keeper import LEVEL as KEEPER
+from pool.window.codec import NotThat, from_json
+from pool.window.display import EVENTS, PICTURE
+from pool.window.keys import ROOT, Key, of_pool, unpack
+from pool.window.requests import Whom
+
+SILENT_PERIODS = 3
+"""So many pictures have to be missing before an owner that lives is called silent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartLimits:
+    """Show how many failures a pool answers with a restart, in a sliding window.
+
+    Args:
+        intensity: Of all causes together that have no budget of their own.
+        period_s: The window's length.
+        budgets: Cause to its own limit; None is no limit.
+    """
+
+    intensity: int = 0
+    period_s: float = 0.0
+    budgets: Mapping[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Hold what a pool's owner published of it last.
+
+    Args:
+        pool: The pool's name.
+        instance: The word that tells pools of one name apart.
+        kind: Its class.
+        owner: Who owns it, in the words of `Cluster.whoami`; None where it was left to whoever
+            comes.
+        epoch: Which owner it is, counted from 1.
+        detached: Whether the pool outlives its owner.
+        closing: Whether it is closing.
+        most: How many members may live at once.
+        restart: Its restart budgets.
+        published_at: When this was, in UNIX seconds.
+        period_s: Seconds after which the next is due, at the latest.
+        snapshot: The pool.
+    """
+
+    pool: str
+    instance: str
+    kind: str = ""
+    owner: str | None = None
+    epoch: int = 1
+    detached: bool = False
+    closing: bool = False
+    most: int = 0
+    restart: RestartLimits = field(default_factory=RestartLimits)
+    published_at: float
+    period_s: float
+    snapshot: PoolSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """Show a pool, as far as it can be seen from outside.
+
+    Args:
+        name: The pool's name.
+        instance: The word that tells pools of one name apart.
+        picture: What its owner published last; None for a pool that shows nothing, such as one of
+            a version of this package that cannot be read.
+        age_s: Seconds since it did, by the clock of whoever looks; 0 without a picture.
+        owner_gone: Whether its owner has ended. False as well where nobody owns it.
+        keeper: Whether it has a keeper, by which somebody else may go on with it.
+        actors: The ids of the members whose actors the cluster's tables hold, of all levels.
+        groups: The ids of the slots' members whose placement groups they hold.
+    """
+
+    name: str
+    instance: str
+    picture: Picture | None = None
+    age_s: float = 0.0
+    owner_gone: bool = False
+    keeper: bool = False
+    actors: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def snapshot(self) -> PoolSnapshot | None:
+        """The pool as it was shown last."""
+        return None if self.picture is None else self.picture.snapshot
+
+    @property
+    def status(self) -> str:
+        """How the pool and its owner are, in two or three words.
+
+        `running`, `closing`; `no owner` for a detached pool that was left; `owner gone`; `owner
+        silent` for one that lives and shows nothing; `unknown` for a pool without a picture.
+        """
+        if self.picture is None:
+            return "unknown"
+        if self.picture.owner is None:
+            return "no owner"
+        if self.owner_gone:
+            return "owner gone"
+        if self.age_s > SILENT_PERIODS * self.picture.period_s:
+            return "owner silent"
+        return "closing" if self.picture.closing else "running"
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether there is an owner who may take a request."""
+        return self.picture is not None and self.picture.owner is not None and not self.owner_gone
+
+    @property
+    def whom(self) -> Whom:
+        """Whom requests are for."""
+        return Whom(self.name, self.instance, None if self.picture is None else self.picture.owner)
+
+
+async def look(observer: Observer, name: str | None = None) -> list[PoolView]:
+    """Look at the pools of a cluster.
+
+    Args:
+        observer: The world.
+        name: Only pools of this name.
+
+    Returns:
+        The pools, by name; several of one name are told apart by their instance.
+
+    Raises:
+        SourceUnavailable: The cluster could not be asked.
+    """
+    prefix = ROOT if name is None else of_pool(name)
+    pictures: dict[tuple[str, str], Picture] = {}
+    for text, packed in (await observer.published(prefix)).items():
+        key = Key.parse(text)
+        picture = read_picture(packed) if key is not None and key.part == PICTURE else None
+        if key is not None and picture is not None:
+            pictures[key.pool, key.instance] = picture
+    trees: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    kept = set()
+    for found in await observer.inventory(name):
+        if found.identity.level == KEEPER:
+            kept.add(found.identity.pool)
+        elif found.identity != BROKER:
+            trees[root_of(found.identity), found.identity.instance].append(found)
+    return [
+        await _view(observer, key, pictures.get(key), trees.get(key, ()), key[0] in kept)
+        for key in sorted({*pictures, *trees})
+    ]
+
+
+async def find(observer: Observer, name: str) -> PoolView:
+    """Look at one pool: of several of its name, at the one whose owner lives.
+
+    Raises:
+        PoolUnknown: There is none.
+        SourceUnavailable: The cluster could not be asked.
+    """
+    views = await look(observer, name)
+    if not views:
+        raise PoolUnknown(name, sorted({view.name for view in await look(observer)}))
+    return max(views, key=lambda view: (view.can_be_asked, view.picture is not None, -view.age_s))
+
+
+async def _view(
+    observer: Observer,
+    key: tuple[str, str],
+    picture: Picture | None,
+    tree: Sequence[Found],
+    has_keeper: bool,
+) -> PoolView:
+    owner = None if picture is None else picture.owner
+    return PoolView(
+        name=key[0],
+        instance=key[1],
+        picture=picture,
+        # NB: two machines' clocks may differ.
+        age_s=0.0 if picture is None else max(0.0, observer.unix_time() - picture.published_at),
+        owner_gone=owner is not None and await observer.is_gone(owner),
+        keeper=has_keeper,
+        actors=tuple(sorted(one.identity.member for one in tree if one.actor is not None)),
+        groups=tuple(sorted(one.identity.member for one in tree if one.group is not None)),
+    )
+
+
+def read_picture(packed: bytes) -> Picture | None:
+    """Return a pool's picture; None for what is none."""
+    document = unpack(packed)
+    try:
+        return None if document is None else from_json(Picture, document)
+    except NotThat:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedEvent:
+    """Hold an event of a pool, and its number: by it a follower knows what it has seen."""
+
+    number: int
+    event: Event
+
+
+async def events_of(
+    observer: Observer, name: str, instance: str, since: int = 0
+) -> list[NumberedEvent]:
+    """Return the last events that a pool shows, oldest first.
+
+    Args:
+        observer: The world.
+        name: The pool's name.
+        instance: Which pool of that name.
+        since: Only events with this number, or a higher one.
+
+    Raises:
+        SourceUnavailable: The cluster could not be asked.
+    """
+    found = await observer.published(str(Key(name, instance, EVENTS)))
+    read = []
+    for text in sorted(found):
+        document = unpack(found[text]) or {}
+        first, events = document.get("first"), document.get("events")
+        if type(first) is not int or not isinstance(events, list):
+            continue
+        for number, each in enumerate(events, first):
+            event = _event(name, each) if number >= since else None
+            if event is not None:
+                read.append(NumberedEvent(number, event))
+    return read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    kind: EventKind
+    at: float
+    slot: int | None = None
+    generation: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _event(pool: str, value: Any) -> Event | None:
+    try:
+        read = from_json(_Event, value)
+    except NotThat:
+        return None
+    return Event(read.kind, read.at, pool, read.slot, read.generation, read.facts)

@@ -1,0 +1,238 @@
+"""The owner's side of a pool's window: it shows the pool, and takes requests.
+
+One task, which looks a few times a second whether anything is to be shown or was asked. What it
+costs is bounded: a picture is made at most once in `SPACING_S`, and for that long again for each
+`SLOTS_A_SPACING` slots, so that a pool of 100,000 slots shows itself every few minutes and spends
+no more on it than one of 500.
+
+A cluster that cannot be asked is asked again later; the age of what is shown tells of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from pool.cluster.interface import Cluster
+from pool.errors import SourceUnavailable
+from pool.window import codec
+from pool.window.keys import VERSION, Key, of_pool, pack, unpack
+from pool.window.requests import ANSWER, REQUEST, Answer, Request, Stage, read_request
+
+SPACING_S = 1.0
+SLOTS_A_SPACING = 500
+HEARTBEAT_S = 5.0
+"""How often a picture is made although nothing changed."""
+EVENTS_A_PART = 100
+PARTS_KEPT = 20
+"""So many events are shown: 100 in each of 20 documents, of which the last alone changes."""
+ANSWERS_KEPT = 100
+CLOSE_S = 3.0
+
+_log = logging.getLogger("pool")
+
+EVENTS = "events."
+PICTURE = "picture"
+
+
+class Shown(Protocol):
+    """What a pool is to its window."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def instance(self) -> str:
+        """The word that tells pools of one name apart."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The world it is in."""
+
+    def picture(self) -> Mapping[str, Any]:
+        """Return what is shown of the pool, in the words of JSON."""
+
+    async def carry_out(self, request: Request) -> Any:
+        """Do what is asked, and return what came of it, in the words of JSON."""
+
+
+class Display:
+    """Show a pool, and take requests, for as long as `run` runs.
+
+    Args:
+        pool: The pool.
+        slots: Says how many slots it has.
+    """
+
+    def __init__(self, pool: Shown, slots: Callable[[], int]) -> None:
+        self._pool = pool
+        self._slots = slots
+        self._is_changed = True
+        self._shown_at = -HEARTBEAT_S
+        self._events: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_A_PART * PARTS_KEPT)
+        self._next = 0
+        self._said = 0
+        self._has_begun = False
+        self._taken: deque[str] = deque(maxlen=ANSWERS_KEPT)
+        self._trouble = ""
+
+    def changed(self) -> None:
+        """Hear that the pool is another one now."""
+        self._is_changed = True
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Hear of an event, in the words of JSON."""
+        self._events.append(event)
+        self._next += 1
+
+    async def run(self) -> None:
+        """Show the pool and take requests until it is cancelled."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                try:
+                    if not self._has_begun:
+                        await self._begin()
+                    await self._show()
+                    await self._take(tasks)
+                    self._trouble = ""
+                except Exception as error:
+                    # The pool goes on; who looks at it sees the age of what was shown last.
+                    if repr(error) != self._trouble:
+                        self._trouble = repr(error)
+                        level = (
+                            logging.INFO
+                            if isinstance(error, SourceUnavailable)
+                            else logging.WARNING
+                        )
+                        _log.log(level, "pool %s is not shown: %r", self._pool.name, error)
+                await anyio.sleep(SPACING_S)
+
+    async def close(self, *, leave: bool) -> None:
+        """Take down what is shown; or leave it there, as it is now, for a pool that goes on.
+
+        It takes no longer than `CLOSE_S`; what is left then is recognised by its owner's end.
+        """
+        with anyio.move_on_after(CLOSE_S, shield=True), contextlib.suppress(SourceUnavailable):
+            if leave:
+                self._is_changed, self._shown_at = True, -HEARTBEAT_S
+                await self._show()
+            else:
+                await self._cluster.withdraw(self._key(""))
+
+    @property
+    def _cluster(self) -> Cluster:
+        return self._pool.cluster
+
+    def _key(self, part: str) -> str:
+        return str(Key(self._pool.name, self._pool.instance, part))
+
+    async def _begin(self) -> None:
+        """Clear away what dead pools of this name left, and what was asked of an earlier owner."""
+        found = await self._cluster.published(of_pool(self._pool.name))
+        parts = 0
+        gone = set()
+        for text, packed in found.items():
+            key = Key.parse(text)
+            if key is None:
+                continue
+            if key.instance != self._pool.instance:
+                owner = (unpack(packed) or {}).get("owner") if key.part == PICTURE else None
+                if isinstance(owner, str) and await self._cluster.is_gone(owner):
+                    gone.add(str(Key(key.pool, key.instance, "")))
+            elif key.part.startswith((REQUEST, ANSWER)):
+                await self._cluster.withdraw(text)
+            elif key.part.startswith(EVENTS):
+                parts = max(parts, int(key.part.removeprefix(EVENTS)) + 1)
+        for prefix in gone:
+            await self._cluster.withdraw(prefix)
+        self._next += parts * EVENTS_A_PART
+        self._said = self._next - len(self._events)
+        self._has_begun = True
+
+    async def _show(self) -> None:
+        now = anyio.current_time()
+        values: dict[str, bytes] = {}
+        spacing_s = SPACING_S * (1 + self._slots() // SLOTS_A_SPACING)
+        due_s = spacing_s * 0.9 if self._is_changed else max(HEARTBEAT_S, spacing_s)
+        is_due = now - self._shown_at >= due_s
+        if is_due:
+            self._is_changed = False
+            head = {
+                "version": VERSION,
+                "published_at": self._cluster.unix_time(),
+                "period_s": max(HEARTBEAT_S, spacing_s),
+            }
+            values[self._key(PICTURE)] = pack({**head, **self._pool.picture()})
+        old = self._add_events(values)
+        said = self._next
+        if values:
+            try:
+                await self._cluster.publish(values)
+            except SourceUnavailable:
+                self._is_changed = True
+                raise
+            self._shown_at, self._said = now if is_due else self._shown_at, said
+        for key in old:
+            await self._cluster.withdraw(key)
+
+    def _add_events(self, values: dict[str, bytes]) -> list[str]:
+        """Add the documents that new events are in; return the keys of those that are too old."""
+        if self._said == self._next:
+            return []
+        oldest = self._next - len(self._events)
+        part = max(self._said, oldest) // EVENTS_A_PART
+        events = list(self._events)
+        for number in range(part, (self._next - 1) // EVENTS_A_PART + 1):
+            first = max(number * EVENTS_A_PART, oldest)
+            last = min((number + 1) * EVENTS_A_PART, self._next)
+            document = {
+                "version": VERSION,
+                "first": first,
+                "events": events[first - oldest : last - oldest],
+            }
+            values[self._key(f"{EVENTS}{number:08d}")] = pack(document)
+        first_kept = (self._next - 1) // EVENTS_A_PART - PARTS_KEPT + 1
+        before = self._said // EVENTS_A_PART - PARTS_KEPT + 1
+        return [self._key(f"{EVENTS}{number:08d}") for number in range(max(0, before), first_kept)]
+
+    async def _take(self, tasks: TaskGroup) -> None:
+        asked = await self._cluster.published(self._key(REQUEST))
+        for key, packed in asked.items():
+            await self._cluster.withdraw(key)
+            request = read_request(packed)
+            if request is None:
+                _log.warning("pool %s was asked what it does not understand", self._pool.name)
+            elif request.id not in self._taken:
+                self._taken.append(request.id)
+                await self._answer(Answer(id=request.id, stage=Stage.TAKEN))
+                tasks.start_soon(self._carry_out, request)
+
+    async def _carry_out(self, request: Request) -> None:
+        answer: Answer
+        try:
+            result = await self._pool.carry_out(request)
+            answer = Answer(id=request.id, stage=Stage.DONE, result=codec.to_json(result))
+        except Exception as error:
+            answer = Answer(
+                id=request.id, stage=Stage.REFUSED, error=type(error).__name__, text=str(error)
+            )
+        with contextlib.suppress(SourceUnavailable):
+            await self._answer(answer)
+        # Whoever asked takes it away; one who left does not.
+        await anyio.sleep(ANSWER_LASTS_S)
+        with contextlib.suppress(SourceUnavailable):
+            await self._cluster.withdraw(self._key(f"{ANSWER}{request.id}"))
+
+    async def _answer(self, answer: Answer) -> None:
+        document = {"version": VERSION, **codec.to_json(answer)}
+        await self._cluster.publish({self._key(f"{ANSWER}{answer.id}"): pack(document)})
+
+
+ANSWER_LASTS_S = 60.0
