@@ -7,9 +7,10 @@ whoever is slow gets fewer and larger helpings, and nothing queues up for it.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pool.page.story import Json, Story
@@ -72,4 +73,22 @@ class Board:
                 "age_s": time.monotonic() - self._told_at,
             }
             # Inside the lock: the picture must not change while it is written down.
-            return self._story.version, json.dumps(told, separators=(",", ":"), default=str)
+            return self._story.version, _written(told)
+
+
+def _written(told: Mapping[str, Any]) -> str:
+    """Return JSON as browsers read it: without the numbers that Python writes and JSON lacks."""
+    try:
+        return json.dumps(told, separators=(",", ":"), default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(told), separators=(",", ":"), default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -15,8 +15,8 @@ from pool.errors import ConfigError
 from pool.manager.events import Event
 from pool.manager.manager import ResourcePoolManager
 from pool.page.board import Board
-from pool.page.plain import as_json
 from pool.page.server import PageServer, is_loopback
+from pool.window.codec import to_json
 
 LEAST_SPACING_S = 0.25
 """The pool's loop spends about a hundredth of a second on a picture of 500 slots."""
@@ -157,8 +157,8 @@ class Page:
     async def _publish_forever(self, board: Board) -> None:
         while True:
             news, self._new[:] = list(self._new), []
-            snapshot = as_json(self._pool.snapshot())
-            board.publish(time.time(), snapshot, [as_json(event) for event in news])
+            shown = self._pool.picture()["snapshot"]
+            board.publish(time.time(), shown, [to_json(event) for event in news])
             await anyio.sleep(LEAST_SPACING_S)
             # Calls in flight change without a word.
             with anyio.move_on_after(LOOK_AGAIN_S):
