@@ -34,6 +34,13 @@ class Board:
             self._told_at = time.monotonic()
             self._news.notify_all()
 
+    def begin_anew(self) -> None:
+        """Forget the picture: what follows is of another pool."""
+        with self._news:
+            version = self._story.version
+            self._story = Story()
+            self._story.version = version
+
     def complain(self, trouble: str) -> None:
         """Say that nothing new is to be had, and why; what is known stays."""
         with self._news:
