@@ -84,7 +84,8 @@ def prometheus(world: World, tmp_path: Path) -> Iterator[Prometheus]:
 
 async def until(prometheus: Prometheus, expression: str, wanted: float) -> None:
     with anyio.move_on_after(WAIT_S):
-        while await anyio.to_thread.run_sync(prometheus.value, expression) != wanted:
+        # Prometheus tells nobody when it has scraped.
+        while await anyio.to_thread.run_sync(prometheus.value, expression) != wanted:  # noqa: ASYNC110
             await anyio.sleep(1)
         return
     pytest.fail(f"{expression} is {prometheus.value(expression)}, not {wanted}")
