@@ -10,7 +10,7 @@
     ├── PoolClosed                      the pool is closed, or was never entered
     ├── PoolExists                      a detached pool of this name is there already
     ├── NameTaken                       an actor of this identity is there already
-    ├── PoolUnknown                     no detached pool of this name is there
+    ├── PoolUnknown                     no pool of this name is there
     ├── PoolHeld                        somebody else owns the pool; you may take it over
     ├── Fenced                          a later owner has taken the pool over
     ├── MemberFailed                    one member failed; carries the cause
@@ -166,21 +166,23 @@ class NameTaken(PoolError):
 
 
 class PoolUnknown(PoolError):
-    """Say that no detached pool of this name is there.
+    """Say that no pool of this name is there, of the kind that was looked for.
 
     Args:
         pool: The name.
-        known: The names of the detached pools that are there.
+        known: The names of the pools that are there.
+        kind: What was looked for.
     """
 
-    def __init__(self, pool: str, known: Sequence[str] = ()) -> None:
-        super().__init__(pool, tuple(known))
+    def __init__(self, pool: str, known: Sequence[str] = (), kind: str = "detached pool") -> None:
+        super().__init__(pool, tuple(known), kind)
         self.pool = pool
         self.known = tuple(known)
+        self.kind = kind
 
     def __str__(self) -> str:
         there = ", ".join(map(repr, self.known)) or "none"
-        return f"no detached pool {self.pool!r} is there; there are: {there}"
+        return f"no {self.kind} {self.pool!r} is there; there are: {there}"
 
 
 class PoolHeld(PoolError):

@@ -31,6 +31,11 @@ class Said:
     level: int
     facts: frozenset[str]
 
+    @property
+    def loudness(self) -> str:
+        """The level in words: `debug`, `info`, `warning` or `error`."""
+        return logging.getLevelName(self.level).lower()
+
 
 def info(text: str, *facts: str) -> Said:
     """Describe what happens in the ordinary course of things."""

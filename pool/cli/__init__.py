@@ -1,4 +1,9 @@
-"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick.
+
+Each command is a file of its own, with an async function that does the work: it is given an
+`Observer` and says what it has to say through a `Voice`, so that it runs on a simulated cluster as
+it does on Ray.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,28 @@ from typing import Annotated
 
 import typer
 
+from pool.cli import (
+    demo,
+    drain,
+    events,
+    explain,
+    listing,
+    logs,
+    page,
+    plan,
+    reap,
+    roll,
+    scale,
+    status,
+    top,
+)
+
 __all__ = ["main"]
 
 app = typer.Typer(
     name="pool",
     help="Keep pools of actors on Ray.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -41,17 +61,16 @@ def _pool(
     """Keep pools of actors on Ray."""
 
 
-@app.command()
-def demo(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document; the story goes to stderr.")
-    ] = False,
-) -> None:
-    """Show a pool at work: a cluster on this machine, a real job, three faults, a checked report.
-
-    It needs no GPU, takes under two minutes on two cores, and ends everything that it started.
-    It exits with 1 if anything that it claims did not happen.
-    """
-    from pool.demo.run import run_demo
-
-    raise typer.Exit(run_demo(as_json=as_json))
+app.command("demo")(demo.demo)
+app.command("list")(listing.list_pools)
+app.command("status")(status.status)
+app.command("top")(top.top)
+app.command("page")(page.page)
+app.command("events")(events.events)
+app.command("explain")(explain.explain)
+app.command("plan")(plan.plan)
+app.command("scale")(scale.scale)
+app.command("drain")(drain.drain)
+app.command("roll")(roll.roll)
+app.command("reap")(reap.reap)
+app.command("logs")(logs.logs)

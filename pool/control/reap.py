@@ -14,12 +14,15 @@ import anyio
 
 from pool.cluster.connect import connect
 from pool.cluster.interface import Actor, Cluster, Found
+from pool.control import window
 from pool.control.attach import is_held, look
 from pool.control.listing import holdings_in, root_of
+from pool.control.window import PoolView
 from pool.demand.broker import BROKER
-from pool.errors import PoolHeld
+from pool.errors import PoolHeld, PoolUnknown
 from pool.ownership.keeper import LEVEL, Holding, take_away
 from pool.ownership.owner import CALL_TIMEOUT_S, dismiss
+from pool.window.keys import Key
 
 LEAST_AGE_S = 60.0
 """A younger group may be waiting for the member that its owner is about to start."""
@@ -46,7 +49,7 @@ async def reap(
     Args:
         name: A detached pool to end, whose owner is gone; its members are killed, no hook runs. To
             end it in good order, `attach` to it. None takes away only what belongs to no pool any
-            more.
+            more. Of a pool that was not detached nothing is left but what it showed of itself.
         dry_run: Whether to say only what would be taken away.
         cluster: The world; by default the Ray cluster this process is connected to.
 
@@ -73,7 +76,34 @@ async def reap(
             reaped.append(what)
             if group is not None and not dry_run:
                 await cluster.release(group)
+    for view in await window.look(cluster):
+        if view.picture is None or view.can_be_asked:
+            continue
+        reason = _reason_to_show(view)
+        if reason:
+            kept[_window_of(view)] = reason
+        else:
+            reaped.append(await _take_down(view, dry_run, cluster))
     return ReapReport(tuple(reaped), kept)
+
+
+def _window_of(view: PoolView) -> str:
+    return f"window of pool {view.name}, instance {view.instance}"
+
+
+def _reason_to_show(view: PoolView) -> str:
+    """Say why what a pool without an owner showed must stay; empty when it may go."""
+    if view.keeper:
+        return "its pool has a keeper"
+    if view.actors:
+        return "its members end by their lease"
+    return ""
+
+
+async def _take_down(view: PoolView, dry_run: bool, cluster: Cluster) -> str:
+    if not dry_run:
+        await cluster.withdraw(str(Key(view.name, view.instance)))
+    return _window_of(view)
 
 
 def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]]) -> str:
@@ -100,7 +130,17 @@ def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]
 
 
 async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
-    keeper, holding = await look(name, cluster)
+    try:
+        keeper, holding = await look(name, cluster)
+    except PoolUnknown:
+        gone = [
+            view
+            for view in await window.look(cluster, name)
+            if view.picture is not None and not view.can_be_asked and not view.actors
+        ]
+        if not gone:
+            raise
+        return ReapReport(tuple([await _take_down(view, dry_run, cluster) for view in gone]), {})
     if await is_held(holding, cluster):
         raise PoolHeld(name, holding.owner or "", holding.heard_s)
     instance = holding.record.instance if holding.record is not None else None
@@ -119,4 +159,6 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
             await cluster.call(keeper, "let_go", claimed.epoch, timeout_s=CALL_TIMEOUT_S)
         raise
     await dismiss(cluster, keeper)
+    if instance is not None:
+        await cluster.withdraw(str(Key(name, instance)))
     return ReapReport((*taken, f"keeper of {name}"), {})

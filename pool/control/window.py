@@ -17,9 +17,10 @@ from pool.control.listing import root_of
 from pool.demand.broker import BROKER
 from pool.errors import PoolUnknown
 from pool.manager.events import Event, EventKind
-from pool.manager.snapshot import PoolSnapshot
+from pool.manager.snapshot import MemberSnapshot, PoolSnapshot
 from pool.ownership.keeper import LEVEL as KEEPER
-from pool.window.codec import NotThat, from_json
+from pool.planning.lifecycle import State
+from pool.window.codec import NotThat, from_json, to_json
 from pool.window.display import EVENTS, PICTURE
 from pool.window.keys import ROOT, Key, of_pool, unpack
 from pool.window.requests import Whom
@@ -135,6 +136,11 @@ class PoolView:
         return Whom(self.name, self.instance, None if self.picture is None else self.picture.owner)
 
 
+def document(view: PoolView) -> dict[str, Any]:
+    """Return a pool in the words of JSON, with what follows from its fields."""
+    return {**to_json(view), "status": view.status, "can_be_asked": view.can_be_asked}
+
+
 async def look(observer: Observer, name: str | None = None) -> list[PoolView]:
     """Look at the pools of a cluster.
 
@@ -177,7 +183,7 @@ async def find(observer: Observer, name: str) -> PoolView:
     """
     views = await look(observer, name)
     if not views:
-        raise PoolUnknown(name, sorted({view.name for view in await look(observer)}))
+        raise PoolUnknown(name, sorted({view.name for view in await look(observer)}), "pool")
     return max(views, key=lambda view: (view.can_be_asked, view.picture is not None, -view.age_s))
 
 
@@ -209,6 +215,62 @@ def read_picture(packed: bytes) -> Picture | None:
         return None if document is None else from_json(Picture, document)
     except NotThat:
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessView:
+    """Show a managed process. Times are UNIX seconds; see `pool.ProcessStatus`."""
+
+    name: str
+    state: State
+    since: float = 0.0
+    reason: str = ""
+    pid: int | None = None
+    starts: int = 0
+    health: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankView:
+    """Show a rank actor: its rank, process, and the ids of its devices."""
+
+    rank: int
+    pid: int
+    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """Show a node host.
+
+    Args:
+        index: Which host of its replica it is.
+        node_id: Its node.
+        address: The node's address.
+        pid: Its process there.
+        bundle: What its bundle holds.
+        ranks: Its rank actors.
+        processes: Its processes, as they were when it got ready.
+    """
+
+    index: int
+    node_id: str
+    address: str
+    pid: int
+    bundle: Mapping[str, float] = field(default_factory=dict)
+    ranks: tuple[RankView, ...] = ()
+    processes: tuple[ProcessView, ...] = ()
+
+
+def hosts_of(member: MemberSnapshot) -> tuple[HostView, ...]:
+    """Return the node hosts that a pool shows of a member; none of one that has no such thing."""
+    hosts = member.info.get("hosts") if isinstance(member.info, dict) else None
+    try:
+        return tuple(from_json(HostView, host) for host in hosts or ())
+    except (NotThat, TypeError):
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,11 @@ SAYS: dict[EventKind, Said] = {
 """What each event tells, how loud it is, and which facts may stand beside it."""
 
 
+def level_of(kind: EventKind) -> str:
+    """Return how loudly an event is said: `info`, `warning` or `error`."""
+    return SAYS[kind].loudness
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Say what happened.

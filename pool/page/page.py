@@ -16,7 +16,7 @@ from pool.manager.events import Event
 from pool.manager.manager import ResourcePoolManager
 from pool.page.board import Board
 from pool.page.server import PageServer, is_loopback
-from pool.window.codec import to_json
+from pool.page.story import event_json
 
 LEAST_SPACING_S = 0.25
 """The pool's loop spends about a hundredth of a second on a picture of 500 slots."""
@@ -158,7 +158,7 @@ class Page:
         while True:
             news, self._new[:] = list(self._new), []
             shown = self._pool.picture()["snapshot"]
-            board.publish(time.time(), shown, [to_json(event) for event in news])
+            board.publish(time.time(), shown, [event_json(event) for event in news])
             await anyio.sleep(LEAST_SPACING_S)
             # Calls in flight change without a word.
             with anyio.move_on_after(LOOK_AGAIN_S):

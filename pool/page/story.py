@@ -15,6 +15,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pool.manager.events import Event, level_of
+from pool.window.codec import to_json
+
 KEPT_S = 3600.0
 """How far back time lines go."""
 SPANS_KEPT = 200
@@ -26,6 +29,11 @@ SAME_S = 0.25
 """Times that differ by less are one time: an age is rounded, and takes a while to arrive."""
 
 Json = Mapping[str, Any]
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """Return an event for the page: in the words of JSON, with how loud it is."""
+    return {**to_json(event), "level": level_of(event.kind)}
 
 
 class Lane:

@@ -12,6 +12,7 @@ from pool.cluster.interface import Observer
 from pool.control.window import PoolView, events_of, find
 from pool.errors import PoolUnknown, SourceUnavailable
 from pool.page.board import Board
+from pool.page.story import event_json
 from pool.window.codec import to_json
 
 PERIOD_S = 1.0
@@ -68,5 +69,5 @@ class Follower:
         if seen != self._seen or found:
             self._seen = seen
             self._next = found[-1].number + 1 if found else self._next
-            events = [to_json(one.event) for one in found]
+            events = [event_json(one.event) for one in found]
             self._board.publish(picture.published_at, to_json(picture.snapshot), events)

@@ -65,7 +65,7 @@ def test_a_process_that_joins_nothing_sees_a_pool_and_scales_it(world: World) ->
     async def main() -> None:
         async with pool.ReplicaPool("seen", shape=ON_ONE_NODE) as replicas:
             with anyio.fail_after(100):
-                while not await replicas.cluster.published("pool/1/seen:"):
+                while not await replicas.cluster.published("pool/1/seen:"):  # noqa: ASYNC110
                     await anyio.sleep(0.2)
                 told = await anyio.to_thread.run_sync(look, world.cluster.address)
             assert replicas.desired == 1

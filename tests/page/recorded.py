@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 
 import pool
+from pool.page.story import event_json
 from pool.testing import SimNode, SimulatedCluster, run
-from pool.window.codec import to_json
 
 Json = dict[str, Any]
 Life = Callable[[SimulatedCluster, pool.ReplicaPool], Awaitable[None]]
@@ -45,7 +45,7 @@ def record(
         replicas.follow(heard.append)
 
         def publish() -> None:
-            events, heard[:] = [to_json(event) for event in heard], []
+            events, heard[:] = [event_json(event) for event in heard], []
             recording.moments.append(
                 (cluster.unix_time(), dict(replicas.picture()["snapshot"]), events)
             )

@@ -3,8 +3,7 @@
 import { SIGNS, STATES, clock, devicesOf, duration, hostsOf, make, plural, short, stateOf, titleOf } from "./words.js";
 
 const EVENTS_SHOWN = 120;
-const BAD = new Set(["pool_failed", "pool_fenced", "leftover", "member_fault", "gang_failed", "member_cut_off"]);
-const WARN = new Set(["member_notice", "slot_waiting", "source_unavailable", "pool_clamped", "pool_hurried"]);
+const BAD = new Set(["member_fault", "gang_failed", "member_cut_off"]); // failures, however calmly they are logged
 
 export function legend(list) {
   list.replaceChildren(...STATES.map((state) => make("li", { class: `s-${state}` }, make("i", {}), state)), make("li", { class: "s-fault" }, make("i", {}), "fault"));
@@ -83,7 +82,7 @@ export function drawEvents(list, known, filter, choose) {
     const who = event.slot === null || event.slot === undefined ? "" : `${event.slot}${event.generation ? `.${event.generation}` : ""}`;
     const text = words(event);
     if (needle && !`${event.kind} ${who} ${text}`.toLowerCase().includes(needle)) continue;
-    const tone = BAD.has(event.kind) ? "bad" : WARN.has(event.kind) ? "warn" : event.facts?.state ? `s-${event.facts.state}` : "";
+    const tone = event.level === "error" || BAD.has(event.kind) ? "bad" : event.level === "warning" ? "warn" : event.facts?.state ? `s-${event.facts.state}` : "";
     rows.push(make("li", { class: tone, click: who ? () => choose(event.slot) : false },
       make("time", {}, clock(event.at)), make("b", {}, event.kind), make("span", { class: "who" }, who), make("small", { title: text }, text)));
   }

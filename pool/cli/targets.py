@@ -1,0 +1,66 @@
+"""What is meant by `POOL` and `POOL/SLOT`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pool.cli.exits import Exit, Stop
+from pool.errors import PoolUnknown
+
+if TYPE_CHECKING:
+    from pool.cluster.interface import Observer
+    from pool.control.window import PoolView
+    from pool.manager.snapshot import SlotSnapshot
+
+_SLOT = re.compile(r"(.+)/(\d+)(?:\.\d+)?")
+
+
+async def find_target(observer: Observer, target: str) -> tuple[PoolView, int | None]:
+    """Return the pool that is meant, and the index of its slot, if one is.
+
+    Raises:
+        PoolUnknown: There is no such pool.
+    """
+    from pool.control.window import find
+
+    try:
+        return await find(observer, target), None
+    except PoolUnknown:
+        match = _SLOT.fullmatch(target)
+        if match is None:
+            raise
+        return await find(observer, match[1]), int(match[2])
+
+
+def slot_of(view: PoolView, index: int) -> SlotSnapshot:
+    """Return a slot of a pool.
+
+    Raises:
+        Stop: It has none of this index.
+    """
+    slots = () if view.snapshot is None else view.snapshot.slots
+    for slot in slots:
+        if slot.index == index:
+            return slot
+    there = ", ".join(str(slot.index) for slot in slots) or "none"
+    raise Stop(Exit.UNKNOWN, f"pool {view.name!r} has no slot {index}; there are: {there}.")
+
+
+def check_owner(view: PoolView) -> None:
+    """Refuse to ask a pool that nobody owns.
+
+    Raises:
+        Stop: There is no owner who could do it.
+    """
+    if view.can_be_asked:
+        return
+    name = view.name
+    if view.picture is None:
+        why = "it shows nothing of itself"
+    elif view.picture.owner is None:
+        why = f"nobody owns it; a program that calls attach({name!r}) may, or `pool reap {name}`"
+    else:
+        attach = f"; attach({name!r}) goes on with it" if view.keeper else ""
+        why = f"its owner ended ({view.picture.owner}){attach}; `pool reap {name}` clears it away"
+    raise Stop(Exit.NO_OWNER, f"pool {name!r} cannot be asked: {why}.")

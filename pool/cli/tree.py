@@ -1,0 +1,148 @@
+"""Draw pools as trees: pool, slot, member, node host, worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+from rich.tree import Tree
+
+from pool.cli.words import STATUS_STYLES, STYLES, amounts, count, duration, short
+from pool.control.window import HostView, Picture, PoolView, hosts_of
+from pool.manager.snapshot import MemberSnapshot, SlotSnapshot
+
+
+def draw(view: PoolView, *, hosts: bool = True) -> Tree:
+    """Draw a pool.
+
+    Args:
+        view: The pool.
+        hosts: Whether to draw what is below its members.
+    """
+    tree = Tree(headline(view))
+    for line in facts(view):
+        tree.add(line)
+    if view.snapshot is not None:
+        for slot in view.snapshot.slots:
+            branch = tree.add(slot_line(slot))
+            if slot.member is not None:
+                _add_below(branch, slot.member, hosts)
+    return tree
+
+
+def headline(view: PoolView) -> Text:
+    """Write a pool in one line."""
+    text = Text(view.name, style="bold").append(f"  {view.status}", STATUS_STYLES[view.status])
+    snapshot = view.snapshot
+    if snapshot is None or view.picture is None:
+        return text
+    text.append(f"  {snapshot.ready} of {snapshot.desired} ready", "default")
+    if snapshot.spares:
+        text.append(f", {snapshot.spares_ready} of {snapshot.spares} spares", "default")
+    if not snapshot.settled:
+        text.append(", not settled", "yellow")
+    return text.append(f"  shown {duration(view.age_s)} ago", "dim")
+
+
+def facts(view: PoolView) -> Iterator[Text]:
+    """Write what is known of a pool as a whole, a line each."""
+    picture = view.picture
+    if picture is None:
+        yield Text("it shows nothing of itself", "dim")
+        yield remains(view)
+        return
+    kind = f"{picture.kind}, instance {view.instance}, revision {picture.snapshot.revision}"
+    yield Text(kind + (", detached" if picture.detached else ""), "dim")
+    owner = picture.owner or "nobody: it waits for whoever attaches to it"
+    yield Text(f"owner {owner}", "dim")
+    if not view.can_be_asked or view.status == "owner silent":
+        yield remains(view)
+    if picture.snapshot.failed is not None:
+        yield Text(f"failed: {picture.snapshot.failed}", "red")
+    if picture.snapshot.roll:
+        yield Text(f"roll {picture.snapshot.roll}", "yellow")
+    if picture.snapshot.restarts:
+        yield Text(f"failures: {budgets(picture)}", "yellow")
+
+
+def remains(view: PoolView) -> Text:
+    """Write what the cluster's tables hold of a pool."""
+    keeper = ", and a keeper" if view.keeper else ""
+    held = f"{count(len(view.actors), 'actor')}, {count(len(view.groups), 'placement group')}"
+    return Text(f"in the cluster's tables: {held}{keeper}", "dim")
+
+
+def budgets(picture: Picture) -> str:
+    """Write which failures a pool remembers, and how many it answers with a restart."""
+    limits = picture.restart
+    counted = picture.snapshot.restarts
+    shared = {cause: n for cause, n in counted.items() if cause not in limits.budgets}
+    parts = []
+    if shared:
+        causes = ", ".join(f"{cause} {n}" for cause, n in sorted(shared.items()))
+        parts.append(f"{causes} (of {limits.intensity} in {duration(limits.period_s)})")
+    for cause, n in sorted(counted.items()):
+        if cause in limits.budgets:
+            limit = limits.budgets[cause]
+            parts.append(f"{cause} {n} ({'no limit' if limit is None else f'of {limit}'})")
+    return "; ".join(parts)
+
+
+def slot_line(slot: SlotSnapshot) -> Text:
+    """Write a slot in one line: its rank or role, its member, and why it is as it is."""
+    what = f"rank {slot.rank}" if slot.rank is not None else str(slot.role)
+    text = Text(f"{what}  slot {slot.index}  ")
+    member = slot.member
+    if member is None:
+        text.append("no member", "yellow")
+        return text.append(f"  {slot.reason}" if slot.reason else "")
+    text.append(f"{member.state} {duration(member.age_s)}", STYLES[member.state])
+    text.append(f"  {member.id}", "dim")
+    if member.in_flight:
+        text.append(f"  {member.in_flight} in flight")
+    reason = slot.reason or member.health
+    if reason and reason != str(member.state):
+        text.append(f"  {reason}")
+    return text
+
+
+def member_notes(member: MemberSnapshot) -> Iterator[Text]:
+    """Write what an operator has to know of a member beyond its state, a line each."""
+    for notice in member.notices:
+        yield Text(f"notice: {notice.text}  {left(notice.left_s)}", "yellow")
+    if member.ends_in_s is not None:
+        yield Text(f"cut off; it ends by its lease, {left(member.ends_in_s)}", "yellow")
+
+
+def left(seconds: float) -> str:
+    """Write how much time is left."""
+    if seconds == float("inf"):
+        return "it may well stay"
+    return f"{duration(seconds)} left" if seconds > 0 else f"{duration(-seconds)} over"
+
+
+def host_line(host: HostView) -> Text:
+    """Write a node host in one line."""
+    where = f"{host.address}, node {short(host.node_id)}, pid {host.pid}"
+    return Text(f"host {host.index}  ").append(amounts(host.bundle)).append(f"  {where}", "dim")
+
+
+def host_notes(host: HostView) -> Iterator[Text]:
+    """Write the workers of a node host, as far as they are known, a line each."""
+    for rank in host.ranks:
+        held = "; ".join(f"{name} {', '.join(ids)}" for name, ids in rank.devices.items())
+        yield Text(f"rank actor {rank.rank}  ").append(f"{held}  pid {rank.pid}".strip(), "dim")
+    for process in host.processes:
+        ports = ", ".join(f"{name} on port {port}" for name, port in process.ports.items())
+        text = Text(f"process {process.name}  ")
+        text.append(f"{process.state}", STYLES[process.state])
+        yield text.append(f"  pid {process.pid}  {ports}".rstrip(), "dim")
+
+
+def _add_below(branch: Tree, member: MemberSnapshot, hosts: bool) -> None:
+    for line in member_notes(member):
+        branch.add(line)
+    for host in hosts_of(member) if hosts else ():
+        below = branch.add(host_line(host))
+        for line in host_notes(host):
+            below.add(line)

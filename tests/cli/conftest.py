@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import pool.cluster.connect
+from pool.cli import app
+from tests.cli.canned import Canned
+
+Pool = Callable[..., Result]
+
+
+@pytest.fixture
+def canned(monkeypatch: pytest.MonkeyPatch) -> Canned:
+    """Let every command look at pools that are not there."""
+    observer = Canned()
+    monkeypatch.setattr(pool.cluster.connect, "observe", lambda address: observer)
+    return observer
+
+
+@pytest.fixture
+def run(canned: Canned, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """Return what runs `pool` with arguments, in a terminal of 100 columns, in UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"})
+    yield lambda *words: runner.invoke(app, words)
+    monkeypatch.undo()
+    time.tzset()

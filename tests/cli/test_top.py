@@ -1,0 +1,82 @@
+"""What `pool top` shows, and what its keys change."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from rich.console import Console
+
+from pool.cli.frame import DOWN, HELP, NEXT, QUIT, UP, Frame
+from tests.cli.canned import Canned
+
+
+def shown(frame: Frame, height: int = 24, width: int = 80) -> list[str]:
+    console = Console(width=width, height=height, no_color=True, force_terminal=False)
+    with console.capture() as capture:
+        console.print(frame.draw(height))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+@pytest.fixture
+def frame() -> Frame:
+    frame = Frame()
+    anyio.run(frame.look, Canned())
+    return frame
+
+
+def test_it_shows_the_pools_and_of_one_its_slots_and_of_one_its_hosts(frame: Frame) -> None:
+    assert shown(frame)[:2] == [
+        " eval   older   rollout",
+        "eval  owner gone  1 of 1 ready  shown 1 min 15 s ago",
+    ]
+    assert frame.press(NEXT[0])
+    assert "it shows nothing of itself" in shown(frame)
+    assert frame.press(NEXT[1])
+    text = shown(frame)
+    assert text[1] == "rollout  running  2 of 4 ready, not settled  shown 0.4 s ago"
+    assert text[7].startswith("rank 0  slot 0  ready 1 h 2 min")
+    assert "rollout/0.1: ready: it started" in text
+    assert text[-1] == HELP
+    assert frame.press(DOWN[0])
+    assert "rollout/1.1: suspect: no answer within 2 s" in shown(frame)
+    assert sum(line.startswith("host ") for line in shown(frame)) == 2
+
+
+@pytest.mark.parametrize("height", [5, 12, 24, 80])
+def test_it_fills_the_screen_and_no_more_with_the_chosen_slot_in_it(
+    frame: Frame, height: int
+) -> None:
+    frame.press(NEXT[0])
+    frame.press(NEXT[0])
+    for _ in range(10):
+        frame.press(DOWN[1])
+    assert frame.slot == 4
+    text = shown(frame, height)
+    assert len(text) == height
+    assert all(len(line) <= 80 for line in text)
+    if height >= 12:
+        assert any("slot 5" in line for line in text)
+
+
+def test_keys_stay_inside_and_q_ends_it(frame: Frame) -> None:
+    for _ in range(5):
+        assert frame.press(UP[0])
+    assert (frame.pool, frame.slot) == (0, 0)
+    assert frame.press("x")
+    assert not any(frame.press(key) for key in QUIT)
+
+
+def test_a_cluster_that_is_away_leaves_what_was_seen_last() -> None:
+    canned, frame = Canned(), Frame()
+    anyio.run(frame.look, canned)
+    canned.is_away = True
+    anyio.run(frame.look, canned)
+    text = shown(frame)
+    assert text[0].startswith(" eval")
+    assert any("GCS did not answer" in line for line in text)
+    canned.is_away = False
+    canned.values.clear()
+    canned.tables.clear()
+    anyio.run(frame.look, canned)
+    assert shown(frame)[0] == "There are no pools."
+    assert frame.press(NEXT[0])
