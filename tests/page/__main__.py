@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
+
+import anyio
 
 import pool
 from pool.page.board import Board
 from pool.page.page import Site
+from pool.testing import SimulatedCluster
 from tests.page.recorded import eventful, large, record
+
+
+class Engine:
+    """Take three seconds for everything."""
+
+    async def answer(self, item: int) -> int:
+        await anyio.sleep(3)
+        return item
+
+
+async def busy(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+    """Go through the same with work to do."""
+
+    async def work() -> None:
+        await replicas.wait_settled(600)
+        async for _ in replicas.map("answer", itertools.count(), on="rank", in_flight=2):
+            pass
+
+    replicas.spawn(work)
+    await eventful(cluster, replicas)
+
 
 POLICY = pool.RestartPolicy(intensity=40)
 
@@ -20,7 +45,8 @@ def main(which: str, port: int) -> None:
             large, nodes=1040, every_s=5, modelled=True, surge=4, restart=POLICY, spares=3
         )
     else:
-        told = record(eventful, nodes=20, spares=1, restart=pool.RestartPolicy(intensity=8))
+        policy = pool.RestartPolicy(intensity=8)
+        told = record(busy, nodes=20, spares=1, restart=policy, ranks=pool.Ranks(Engine))
     print(f"recorded in {time.perf_counter() - begun:.1f} s", len(told.moments), flush=True)
     board = Board()
     site = Site(board, port=port, token="a-token-for-tests-only")

@@ -26,6 +26,7 @@ def test_it_prints_the_address_and_serves_the_pool_until_it_is_cancelled(
         async with pool.ReplicaPool("r", shape=shape, cluster=cluster) as replicas:
             await replicas.scale(2)
             await anyio.sleep(5)
+            url = ""
             async with anyio.create_task_group() as tasks:
                 voice = Voice(as_json=True)
                 tasks.start_soon(serve, cluster, voice, "r", "127.0.0.1", 0, TOKEN)

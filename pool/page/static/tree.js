@@ -90,7 +90,9 @@ const ROW = 24;
 const CARD = { width: 168, gap: 34, left: 168 };
 
 function rows(slots, width) {
-  const columns = width > 900 && slots.length > 5 ? 2 : 1;
+  // What runs on hosts needs room beside them.
+  const doWork = slots.some((slot) => hostsOf(slot.member).some((host) => workersOf(host)));
+  const columns = width > 900 && slots.length > (doWork ? 12 : 8) ? 2 : 1;
   const each = Math.ceil(slots.length / columns);
   const span = (width - CARD.left) / columns;
   const places = {};
