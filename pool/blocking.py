@@ -7,7 +7,9 @@ pool as ever. A second Ctrl-C, while that goes on, hurries it.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
@@ -23,7 +25,7 @@ from pool.control.listing import list_pools as _list_pools
 from pool.control.reap import ReapReport
 from pool.control.reap import reap as _reap
 from pool.dispatch.results import Results
-from pool.errors import PoolClosed, PoolFailed
+from pool.errors import ConfigError, PoolClosed, PoolFailed
 from pool.host.info import ReplicaInfo
 from pool.host.parcel import SharedValue
 from pool.manager.events import Event
@@ -51,7 +53,8 @@ class ReplicaPool:
         **options: Those of `pool.ReplicaPool`.
 
     Raises:
-        ConfigError: A value cannot be right. Raised when the `with` block is entered.
+        ConfigError: A value cannot be right, or an event loop runs in this thread. Raised when the
+            `with` block is entered.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -63,6 +66,7 @@ class ReplicaPool:
         self._pool: AsyncReplicaPool | None = None
 
     def __enter__(self) -> Self:
+        _check_no_loop()
         announce()  # On the main thread, where a block that catches signals can act on it.
         with ExitStack() as stack:
             self._portal = stack.enter_context(start_blocking_portal())
@@ -261,6 +265,25 @@ def list_pools() -> list[PoolListing]:
 def reap(name: str | None = None, *, dry_run: bool = False) -> ReapReport:
     """Take away what is left of pools whose owners are gone; see `pool.reap`."""
     return anyio.run(functools.partial(_reap, name, dry_run=dry_run))
+
+
+def _check_no_loop() -> None:
+    """Refuse to hold an event loop up, and with it all that runs on it.
+
+    Raises:
+        ConfigError: One runs in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if "ipykernel" in sys.modules:
+        return  # A notebook's cell holds the loop of its kernel up, whatever it does.
+    raise ConfigError(
+        "an event loop runs in this thread, and a pool that blocks would hold it up; use "
+        "`async with pool.ReplicaPool(...) as replicas:` here, or call what blocks in a thread, as "
+        "with `await asyncio.to_thread(...)`"
+    )
 
 
 class _Opened:

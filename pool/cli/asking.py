@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pool.cli.targets import check_owner
+from pool.cli.targets import check_can_be_asked
 
 if TYPE_CHECKING:
     from pool.cli.voice import Voice
@@ -25,16 +25,21 @@ async def have_done(
     *,
     wait: bool,
     timeout_s: float | None,
+    address: str | None = None,
 ) -> Any:
-    """Ask a pool's owner to do something, and return what came of it; nothing without waiting.
+    """Have something done to a pool, and return what came of it; nothing without waiting.
+
+    Its owner is asked. Of a detached pool that has none, this process is the owner meanwhile.
 
     Raises:
-        Stop: Nobody owns the pool.
+        Stop: The pool cannot be asked.
         Refused, CallTimeout, PoolClosed: As `ask`.
     """
     from pool.window.requests import ask
 
-    check_owner(view)
+    check_can_be_asked(view)
+    if not view.can_be_asked:
+        return await _do_it_oneself(address, view, verb, args, timeout_s)
     return await ask(
         observer,
         view.whom,
@@ -45,6 +50,33 @@ async def have_done(
         timeout_s=timeout_s,
         on_taken=lambda: voice.tell(f"pool {view.name!r} has taken it" + (" …" if wait else "")),
     )
+
+
+async def _do_it_oneself(
+    address: str | None,
+    view: PoolView,
+    verb: Verb,
+    args: Mapping[str, Any],
+    timeout_s: float | None,
+) -> Any:
+    import anyio
+
+    from pool.cluster import connect
+    from pool.control.stand_in import stand_in
+    from pool.errors import CallTimeout
+    from pool.window.codec import to_json
+    from pool.window.requests import Request
+
+    request = Request(id="", verb=verb, args=args, by=whoami())
+    try:
+        with anyio.fail_after(timeout_s):
+            return to_json(await stand_in(view.name, request, connect.join(address)))
+    except TimeoutError as error:
+        if isinstance(error, CallTimeout):
+            raise
+        raise CallTimeout(
+            f"it was not done within {timeout_s:g} s; the pool was left as it was by then"
+        ) from None
 
 
 def whoami() -> str:

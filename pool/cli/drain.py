@@ -28,7 +28,9 @@ def drain(
     run(
         address,
         voice,
-        lambda observer: drain_target(observer, voice, target, wait=not no_wait, timeout_s=timeout),
+        lambda observer: drain_target(
+            observer, voice, target, wait=not no_wait, timeout_s=timeout, address=address
+        ),
     )
 
 
@@ -39,6 +41,7 @@ async def drain_target(
     *,
     wait: bool = True,
     timeout_s: float | None = None,
+    address: str | None = None,
 ) -> None:
     """Drain a pool, or a slot of it.
 
@@ -48,11 +51,11 @@ async def drain_target(
         Refused: The owner did not do it.
     """
     from pool.cli.asking import have_done
-    from pool.cli.targets import check_owner, find_target, slot_of
+    from pool.cli.targets import as_owner, check_can_be_asked, find_target, slot_of
     from pool.window.requests import Verb
 
     view, index = await find_target(observer, target)
-    check_owner(view)
+    check_can_be_asked(view)
     if index is None:
         size = 0 if view.snapshot is None else view.snapshot.desired
         deed = f"Pool {view.name!r} will be scaled from {size} to 0: all members are drained."
@@ -60,10 +63,17 @@ async def drain_target(
         slot = slot_of(view, index)
         who = "nobody" if slot.member is None else f"{slot.member.id}, {slot.member.state}"
         deed = f"Slot {index} of pool {view.name!r} ({who}) will be drained, and its rank refilled."
-    voice.confirm(deed)
+    voice.confirm(deed + as_owner(view))
     args = {} if index is None else {"slot": index}
     result = await have_done(
-        observer, voice, view, Verb.DRAIN, args, wait=wait, timeout_s=timeout_s
+        observer,
+        voice,
+        view,
+        Verb.DRAIN,
+        args,
+        wait=wait,
+        timeout_s=timeout_s,
+        address=address,
     )
     if voice.as_json:
         voice.document(pool=view.name, slot=index, reports=result)

@@ -47,7 +47,16 @@ def roll(
 
         verb = Verb.ROLL_BACK if back else Verb.ROLL
         verb = Verb.PAUSE_ROLL if pause else Verb.RESUME_ROLL if resume else verb
-        await roll_pool(observer, voice, pool, verb, args, wait=not no_wait, timeout_s=timeout)
+        await roll_pool(
+            observer,
+            voice,
+            pool,
+            verb,
+            args,
+            wait=not no_wait,
+            timeout_s=timeout,
+            address=address,
+        )
 
     run(address, voice, main)
 
@@ -61,6 +70,7 @@ async def roll_pool(
     *,
     wait: bool = True,
     timeout_s: float | None = None,
+    address: str | None = None,
 ) -> None:
     """Roll a pool, or pause, resume or reverse its roll.
 
@@ -70,17 +80,20 @@ async def roll_pool(
         Refused: The owner did not do it, or the new revision failed.
     """
     from pool.cli.asking import have_done
-    from pool.cli.targets import check_owner
+    from pool.cli.targets import as_owner, check_can_be_asked
     from pool.control.window import find
     from pool.window.requests import Verb
 
     view = await find(observer, name)
-    check_owner(view)
+    check_can_be_asked(view)
     if verb in (Verb.ROLL, Verb.ROLL_BACK):
         how = "to its revision before" if verb is Verb.ROLL_BACK else "to a new revision"
         count = 0 if view.snapshot is None else len(view.snapshot.slots)
-        voice.confirm(f"Pool {name!r} will be rolled {how}: its {count} members are replaced.")
-    result = await have_done(observer, voice, view, verb, args, wait=wait, timeout_s=timeout_s)
+        deed = f"Pool {name!r} will be rolled {how}: its {count} members are replaced."
+        voice.confirm(deed + as_owner(view))
+    result = await have_done(
+        observer, voice, view, verb, args, wait=wait, timeout_s=timeout_s, address=address
+    )
     if voice.as_json:
         voice.document(pool=name, result=result)
     elif result is not None:

@@ -32,7 +32,7 @@ def scale(
         address,
         voice,
         lambda observer: scale_pool(
-            observer, voice, pool, size, wait=not no_wait, timeout_s=timeout
+            observer, voice, pool, size, wait=not no_wait, timeout_s=timeout, address=address
         ),
     )
 
@@ -45,6 +45,7 @@ async def scale_pool(
     *,
     wait: bool = True,
     timeout_s: float | None = None,
+    address: str | None = None,
 ) -> None:
     """Scale a pool.
 
@@ -55,17 +56,26 @@ async def scale_pool(
     """
     from pool.cli.asking import have_done
     from pool.cli.exits import Exit, Stop
-    from pool.cli.targets import check_owner
+    from pool.cli.targets import as_owner, check_can_be_asked
     from pool.control.window import find
     from pool.window.requests import Verb
 
     view = await find(observer, name)
-    check_owner(view)
+    check_can_be_asked(view)
     before = 0 if view.snapshot is None else view.snapshot.desired
-    if size < before:
-        voice.confirm(f"Pool {name!r} will shrink from {before} to {size}: the others are drained.")
+    if size < before or not view.can_be_asked:
+        deed = f"Pool {name!r} will be scaled from {before} to {size}"
+        drained = ": the others are drained." if size < before else "."
+        voice.confirm(deed + drained + as_owner(view))
     result = await have_done(
-        observer, voice, view, Verb.SCALE, {"size": size}, wait=wait, timeout_s=timeout_s
+        observer,
+        voice,
+        view,
+        Verb.SCALE,
+        {"size": size},
+        wait=wait,
+        timeout_s=timeout_s,
+        address=address,
     )
     if voice.as_json:
         voice.document(pool=name, before=before, result=result)

@@ -47,20 +47,27 @@ def slot_of(view: PoolView, index: int) -> SlotSnapshot:
     raise Stop(Exit.UNKNOWN, f"pool {view.name!r} has no slot {index}; there are: {there}.")
 
 
-def check_owner(view: PoolView) -> None:
-    """Refuse to ask a pool that nobody owns.
+def check_can_be_asked(view: PoolView) -> None:
+    """Refuse a pool that nobody owns, and that nobody can own.
 
     Raises:
-        Stop: There is no owner who could do it.
+        Stop: There is nobody who could do what is asked.
     """
-    if view.can_be_asked:
+    if view.can_be_asked or (view.keeper and view.picture is not None):
         return
     name = view.name
     if view.picture is None:
         why = "it shows nothing of itself"
-    elif view.picture.owner is None:
-        why = f"nobody owns it; a program that calls attach({name!r}) may, or `pool reap {name}`"
     else:
-        attach = f"; attach({name!r}) goes on with it" if view.keeper else ""
-        why = f"its owner ended ({view.picture.owner}){attach}; `pool reap {name}` clears it away"
+        ended = "it was left" if view.picture.owner is None else "its owner ended"
+        why = f"{ended}, and its keeper is gone, too; `pool reap {name}` clears away what is left"
+        if not view.picture.detached:
+            why = f"it ended with its owner, {view.picture.owner}; `pool reap {name}` forgets it"
     raise Stop(Exit.NO_OWNER, f"pool {name!r} cannot be asked: {why}.")
+
+
+def as_owner(view: PoolView) -> str:
+    """Say who will do it, where the pool has no owner; empty where it has."""
+    if view.can_be_asked:
+        return ""
+    return " It has no owner: this process owns it until that is done, and leaves it then."

@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from pool.dispatch.job import Job, Raised
 
@@ -94,6 +94,13 @@ class Results(AsyncIterator[Any]):
         self._run = run
         self._raises = raises
         self._loop = asyncio.get_running_loop()
+
+    def __iter__(self) -> NoReturn:
+        """Say that they are read otherwise."""
+        raise TypeError(
+            "results come while the pool works: read them with `async for`, or all at once with "
+            "`[each async for each in results]`"
+        )
 
     async def __anext__(self) -> Any:
         outcome = await self._run.next_outcome()

@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 
@@ -129,6 +129,16 @@ class ResourcePoolManager(Rolls[InfoT]):
         if self._display is not None:
             self._display.changed()
         super()._tell_changed()
+
+    def __enter__(self) -> NoReturn:
+        """Say that it is entered otherwise."""
+        raise ConfigError(
+            f"pool {self.name!r} was opened by `with`; write `async with ... as pool:`, or in a "
+            "script without asyncio `with pool.blocking.ReplicaPool(...) as replicas:`"
+        )
+
+    def __exit__(self, *error: object) -> None:
+        """Never be called: without it, `with` would not come as far as `__enter__`."""
 
     async def __aexit__(
         self,

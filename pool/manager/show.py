@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pool.manager.events import Event
-from pool.manager.snapshot import MemberSnapshot, SlotSnapshot
-from pool.window.codec import to_json
+from pool.manager.snapshot import SlotSnapshot
+from pool.window.codec import to_json, with_fields
 from pool.window.display import Display
 
 if TYPE_CHECKING:
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
 def picture(pool: ResourcePoolManager[Any]) -> Mapping[str, Any]:
     """Return what is shown of a pool. `docs/reference/cli-json.md` describes it."""
     snapshot = pool.snapshot()
-    slots = [
-        to_json(slot) if slot.member is None else _shown(pool, slot, slot.member)
-        for slot in snapshot.slots
-    ]
+    slots = [_shown(pool, slot) for slot in snapshot.slots]
     policy = pool.policies.restart
     return {
         "pool": pool.name,
@@ -37,16 +33,16 @@ def picture(pool: ResourcePoolManager[Any]) -> Mapping[str, Any]:
             "period_s": policy.period_s,
             "budgets": {str(cause): limit for cause, limit in policy.budgets.items()},
         },
-        "snapshot": {**to_json(replace(snapshot, slots=())), "slots": slots},
+        "snapshot": with_fields(snapshot, {"slots": slots}),
     }
 
 
-def _shown(
-    pool: ResourcePoolManager[Any], slot: SlotSnapshot, member: MemberSnapshot
-) -> dict[str, Any]:
+def _shown(pool: ResourcePoolManager[Any], slot: SlotSnapshot) -> dict[str, Any]:
+    member = slot.member
+    if member is None:
+        return with_fields(slot, {})
     info = None if member.info is None else dict(pool.show_info(member.info))
-    shown = to_json(replace(member, info=None))
-    return {**to_json(replace(slot, member=None)), "member": {**shown, "info": info}}
+    return with_fields(slot, {"member": with_fields(member, {"info": info})})
 
 
 def note(display: Display | None, event: Event) -> None:

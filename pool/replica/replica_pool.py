@@ -180,6 +180,12 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
             )
         if not any(isinstance(source, DrainingNodes) for source in sources):
             sources.append(DrainingNodes())
+        if not isinstance(placement, Placement | None):
+            raise ConfigError(
+                f"placement is {placement!r}; give Separate(), Shared(), or an object of your own "
+                "subclass of Placement",
+                "placement",
+            )
         policies = Policies(
             health=HealthPolicy() if health is None else health,
             restart=RestartPolicy() if restart is None else restart,
@@ -398,8 +404,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo]):
         if not any(rows):
             has = "rank actor" if on == "rank" else "ready replica"
             raise PoolError(
-                f"pool {self.name!r} has no {has} to call; scale it first, and look at its "
-                "snapshot() for the reasons"
+                f"pool {self.name!r} has no {has} to call; scale it first, as in `await "
+                "pool.scale(1)`, and look at its snapshot() for the reasons"
                 + ("; rank actors are declared with ranks=" if on == "rank" else "")
             )
         return rows

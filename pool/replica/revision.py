@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pool.errors import ConfigError
-from pool.host.node_host import NodeHost
+from pool.host.host_class import check_host_class
 from pool.host.plan import HostPlan
 from pool.planning.shape import ReplicaShape
 from pool.replica.workers import Workers
@@ -37,9 +37,7 @@ class Revision:
                 "ReplicaShape(devices=8) or ReplicaShape(cpus=2)",
                 "shape",
             )
-        host = self.hosts.host_class
-        if not (isinstance(host, type) and issubclass(host, NodeHost)):
-            raise ConfigError(f"host is {host!r}; give a subclass of NodeHost", "host")
+        check_host_class(self.hosts.host_class, self.hosts.host_args)
         if self.workers.is_gang and self.hosts.policies.restart.intensity:
             raise ConfigError(
                 "host_restart is given together with workers that know of each other (ranks, or "

@@ -1,9 +1,9 @@
 """The owner's side of a pool's window: it shows the pool, and takes requests.
 
-One task, which looks a few times a second whether anything is to be shown or was asked. What it
-costs is bounded: a picture is made at most once in `SPACING_S`, and for that long again for each
-`SLOTS_A_SPACING` slots, so that a pool of 100,000 slots shows itself every few minutes and spends
-no more on it than one of 500.
+One task, which looks once a second whether anything is to be shown or was asked. What it costs is
+bounded: both the time between two pictures of a pool that changes, and of one that does not, are
+longer by their whole length for each `SLOTS_A_SPACING` slots, so that a pool of 100,000 slots shows
+itself every few minutes and spends no more on it than one of 500.
 
 A cluster that cannot be asked is asked again later; the age of what is shown tells of it.
 """
@@ -26,7 +26,7 @@ from pool.window.keys import VERSION, Key, of_pool, pack, unpack
 from pool.window.requests import ANSWER, REQUEST, Answer, Request, Stage, read_request
 
 SPACING_S = 1.0
-SLOTS_A_SPACING = 500
+SLOTS_A_SPACING = 250
 HEARTBEAT_S = 5.0
 """How often a picture is made although nothing changed."""
 EVENTS_A_PART = 100
@@ -153,15 +153,16 @@ class Display:
     async def _show(self) -> None:
         now = anyio.current_time()
         values: dict[str, bytes] = {}
-        spacing_s = SPACING_S * (1 + self._slots() // SLOTS_A_SPACING)
-        due_s = spacing_s * 0.9 if self._is_changed else max(HEARTBEAT_S, spacing_s)
+        times = 1 + self._slots() // SLOTS_A_SPACING
+        period_s = HEARTBEAT_S * times
+        due_s = SPACING_S * times * 0.9 if self._is_changed else period_s
         is_due = now - self._shown_at >= due_s
         if is_due:
             self._is_changed = False
             head = {
                 "version": VERSION,
                 "published_at": self._cluster.unix_time(),
-                "period_s": max(HEARTBEAT_S, spacing_s),
+                "period_s": period_s,
             }
             values[self._key(PICTURE)] = pack({**head, **self._pool.picture()})
         old = self._add_events(values)

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 import pool
+import pool.cluster.connect
 from pool.cli.drain import drain_target
 from pool.cli.events import show_events
 from pool.cli.exits import Exit, Stop
@@ -52,7 +53,7 @@ def test_scale_grows_and_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(second)["result"]["reached"] == 1
     assert told.err.splitlines() == [
         "pool 'a' has taken it …",
-        "Pool 'a' will shrink from 4 to 1: the others are drained.",
+        "Pool 'a' will be scaled from 4 to 1: the others are drained.",
         "pool 'a' has taken it …",
     ]
 
@@ -142,7 +143,9 @@ def test_events_are_followed(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == len(set(lines))
 
 
-def test_what_a_dead_driver_left_is_shown_and_reaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_dead_driver_left_is_shown_and_steered_and_reaped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
         async def drive(view: SimulatedCluster) -> None:
             options = {"shape": SHAPE, "cluster": view, "detached": True}
@@ -154,9 +157,13 @@ def test_what_a_dead_driver_left_is_shown_and_reaped(capsys: pytest.CaptureFixtu
         await anyio.sleep(30)
         cluster.crash(driver)
         await anyio.sleep(10)
-        with pytest.raises(Stop) as refused:
-            await scale_pool(cluster, VOICE, "dead", 2)
-        assert refused.value.code is Exit.NO_OWNER
+        await show_status(cluster, VOICE, "dead")
+        monkeypatch.setattr(pool.cluster.connect, "join", lambda address: cluster)
+        await scale_pool(cluster, VOICE, "dead", 2)
+        with pytest.raises(pool.CallTimeout, match="the pool was left as it was by then"):
+            await scale_pool(cluster, VOICE, "dead", 8, timeout_s=100)
+        await scale_pool(cluster, VOICE, "dead", 2)
+        await drain_target(cluster, VOICE, "dead/0")
         await show_status(cluster, VOICE, "dead")
         await anyio.sleep(120)
         await reap_pools(cluster, VOICE, "dead", dry_run=True)
@@ -169,6 +176,8 @@ def test_what_a_dead_driver_left_is_shown_and_reaped(capsys: pytest.CaptureFixtu
     play(main)
     told = capsys.readouterr()
     assert "dead  owner gone  1 of 1 ready" in told.out
+    assert "pool 'dead': 2 of 2 ready" in told.out
+    assert "dead  no owner" in told.out
     assert "would be taken away: " in told.out
     assert "taken away: keeper of dead" in told.out
     assert told.out.endswith("There is nothing to take away.\n")
@@ -191,6 +200,9 @@ def test_what_a_pool_that_was_not_detached_showed_is_reaped_by_name_or_with_the_
         assert [what[:16] for what in report.reaped] == ["window of pool b"]
         report = await pool.reap(dry_run=True, cluster=cluster)
         assert [what[:16] for what in report.reaped] == ["window of pool c"]
+        with pytest.raises(Stop, match="it ended with its owner") as refused:
+            await scale_pool(cluster, VOICE, "c", 2)
+        assert refused.value.code is Exit.NO_OWNER
         await pool.reap(cluster=cluster)
         assert {key.split(":")[0] for key in await cluster.published("")} == {"pool/1/a"}
 

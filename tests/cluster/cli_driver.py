@@ -13,20 +13,20 @@ import ray
 import pool
 from tests.tree import ON_ONE_NODE
 
-WRITER = pool.Process(
-    command=(sys.executable, "-u", "-c", "import time\nprint('hello')\ntime.sleep(1000)"),
-    name="writer",
+SERVER = pool.Process(
+    (sys.executable, "-u", "-c", "import time\nprint('hello')\ntime.sleep(1000)"),
+    name="server",
 )
 
 
 async def main() -> None:
     ray.init(address=sys.argv[1], log_to_driver=False)
-    brief, kept = pool.ReplicaPool("brief", shape=ON_ONE_NODE, processes=[WRITER]), None
-    kept = pool.ReplicaPool("kept", shape=ON_ONE_NODE, detached=True)
-    async with brief, kept:
+    rollout = pool.ReplicaPool("rollout", shape=ON_ONE_NODE, processes=[SERVER])
+    evaluation = pool.ReplicaPool("eval", shape=ON_ONE_NODE, detached=True)
+    async with rollout, evaluation:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(brief.scale, 1)
-            tasks.start_soon(kept.scale, 1)
+            tasks.start_soon(rollout.scale, 1)
+            tasks.start_soon(evaluation.scale, 1)
         print("ready", flush=True)
         await anyio.sleep_forever()
 

@@ -42,62 +42,64 @@ def pools(world: World) -> dict[str, dict[str, Any]]:
 def driver(world: World) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.cluster.cli_driver", world.cluster.address]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
+    with driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "ready\n"
-        yield driver
-    finally:
-        driver.kill()
-        driver.communicate()
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 @pytest.mark.timeout(400)
 def test_it_shows_explains_scales_and_drains_and_clears_away_what_a_dead_driver_left(
     world: World, driver: subprocess.Popen[str]
 ) -> None:
-    world.eventually(lambda: pools(world)["brief"]["picture"] is not None, str)
+    world.eventually(lambda: pools(world)["rollout"]["picture"] is not None, str)
     jobs = len(psutil.Process(driver.pid).children())
     text = run(world, "status").stdout
-    assert "brief  running  1 of 1 ready" in text
-    assert "process writer  ready" in text
+    assert "rollout  running  1 of 1 ready" in text
+    assert "process server  ready" in text
     assert "GPU" in text
-    explained = run(world, "explain", "brief/0").stdout
+    explained = run(world, "explain", "rollout/0").stdout
     assert "it is ready since" in explained
     assert "member_state  slot 0.1" in explained
-    assert run(world, "logs", "brief/0", "writer").stdout.endswith("hello\n")
+    assert run(world, "logs", "rollout/0", "server").stdout.endswith("hello\n")
     listed = run(world, "plan", "--devices", "4", "--replicas", "2")
     assert listed.returncode == 0, listed.stderr
-    scaled = run(world, "scale", "brief", "2")
-    assert (scaled.returncode, scaled.stdout) == (0, "pool 'brief': 2 of 2 ready\n")
-    refused = run(world, "scale", "brief", "1000")
+    scaled = run(world, "scale", "rollout", "2")
+    assert (scaled.returncode, scaled.stdout) == (0, "pool 'rollout': 2 of 2 ready\n")
+    refused = run(world, "scale", "rollout", "1000")
     assert refused.returncode == 1
     assert "can never reach 1000 replicas" in refused.stderr
-    assert run(world, "drain", "brief/1").returncode == 5
-    assert run(world, "drain", "brief/1", "--yes").returncode == 0
+    assert run(world, "drain", "rollout/1").returncode == 5
+    assert run(world, "drain", "rollout/1", "--yes").returncode == 0
     kinds = [json.loads(line)["event"]["kind"] for line in
-             run(world, "events", "brief", "--json").stdout.splitlines()]  # fmt: skip
+             run(world, "events", "rollout", "--json").stdout.splitlines()]  # fmt: skip
     assert kinds.count("pool_asked") == 3
     assert len(psutil.Process(driver.pid).children()) == jobs, "looking on starts nothing"
     driver.kill()
-    driver.communicate()
-    world.eventually(lambda: pools(world)["brief"]["status"] == "owner gone", str)
+    driver.wait()
+    world.eventually(lambda: pools(world)["rollout"]["status"] == "owner gone", str)
     text = run(world, "status").stdout
-    assert "kept  owner gone  1 of 1 ready" in text
+    assert "eval  owner gone  1 of 1 ready" in text
     assert "and a keeper" in text
-    assert run(world, "scale", "kept", "2").returncode == 6
-    logs = run(world, "logs", "brief")
+    assert run(world, "scale", "rollout", "2").returncode == 6
+    assert run(world, "scale", "eval", "2", "--yes").stdout == "pool 'eval': 2 of 2 ready\n"
+    assert pools(world)["eval"]["status"] == "no owner"
+    logs = run(world, "logs", "rollout")
     assert logs.returncode == 6
-    assert "writer.log" in logs.stderr
-    world.eventually(lambda: not pools(world)["brief"]["actors"], str)
+    assert "server.log" in logs.stderr
+    world.eventually(lambda: not pools(world)["rollout"]["actors"], str)
     dry = run(world, "reap", "--dry-run")
-    assert "would be taken away: window of pool brief" in dry.stdout
+    assert "would be taken away: window of pool rollout" in dry.stdout
     assert run(world, "reap", "--yes").returncode == 0
-    assert "brief" not in pools(world)
-    held = run(world, "reap", "kept", "--yes")
+    assert "rollout" not in pools(world)
+    held = run(world, "reap", "eval", "--yes")
     while held.returncode == 1 and "is held by" in held.stderr:
-        held = run(world, "reap", "kept", "--yes")  # Until its lease is over, it may come back.
+        held = run(world, "reap", "eval", "--yes")  # Until its lease is over, it may come back.
     assert held.returncode == 0
-    assert "keeper of kept" in held.stdout
+    assert "keeper of eval" in held.stdout
     assert pools(world) == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -166,3 +167,29 @@ def test_a_process_that_is_not_connected_to_ray_is_told_what_to_do() -> None:
     )
     assert "not connected to Ray" in run.stdout
     assert "ray.init()" in run.stdout
+
+
+def test_what_cannot_be_pickled_is_told_from_what_can_in_a_sentence(world: World) -> None:
+    lock = threading.Lock()
+
+    def locked(item: int) -> int:
+        with lock:
+            return item
+
+    async def main() -> None:
+        async with make()() as replicas:
+            await replicas.scale(1, timeout_s=60)
+            for call in (
+                lambda: replicas.broadcast(locked, 1),
+                lambda: replicas.broadcast(print, lock),
+                lambda: replicas.submit(locked, 1),
+                lambda: replicas.run(locked, 1),
+                lambda: anext(replicas.map(locked, [1])),
+            ):
+                with pytest.raises(pool.ConfigError) as caught:
+                    await call()
+                assert "cannot pickle '_thread.lock' object" in str(caught.value)
+                assert "open them inside of the function" in str(caught.value)
+                assert len(str(caught.value)) < 400
+
+    anyio.run(main)

@@ -171,7 +171,7 @@ class RayCluster(Cluster):
         self, actor: Actor, method: str, *args: Any, timeout_s: float | None = None
     ) -> Any:
         shell = actor.handle
-        ref = shell.start.remote() if method == "start" else shell.call.remote(method, args)
+        ref = shell.start.remote() if method == "start" else _send(shell.call, method, args)
         try:
             with anyio.fail_after(timeout_s):
                 return await ref
@@ -186,7 +186,7 @@ class RayCluster(Cluster):
             raise error_of(error, actor.identity.member) from None
 
     def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
-        ref = actor.handle.call.remote(method, args)
+        ref = _send(actor.handle.call, method, args)
         return self._arrivals.expect(ref, actor.identity.member, done)
 
     def share(self, value: Any) -> Any:
@@ -202,7 +202,7 @@ class RayCluster(Cluster):
         return sendable(error)
 
     async def refer(self, actor: Actor, method: str, *args: Any) -> Any:
-        done, result = actor.handle.refer.remote(method, args)
+        done, result = _send(actor.handle.refer, method, args)
         try:
             await done
         except exceptions.RayError as error:
@@ -257,7 +257,10 @@ class RayCluster(Cluster):
         return await anyio.to_thread.run_sync(inventory.is_gone, process)
 
     def freeze(self, value: Any) -> bytes:
-        frozen: bytes = cloudpickle.dumps(value)
+        try:
+            frozen: bytes = cloudpickle.dumps(value)
+        except Exception as error:
+            raise unsendable(error) from error
         return frozen
 
     def thaw(self, frozen: bytes) -> Any:
@@ -277,6 +280,28 @@ class RayCluster(Cluster):
 
     def unix_time(self) -> float:
         return time.time()
+
+
+def _send(method: Any, *args: Any) -> Any:
+    """Call an actor's method.
+
+    Raises:
+        ConfigError: The arguments cannot be sent.
+    """
+    try:
+        return method.remote(*args)
+    except TypeError as error:
+        # Ray's own text goes on for pages; what could not be pickled is said by its cause.
+        raise unsendable(error.__cause__ or error) from error
+
+
+def unsendable(error: BaseException) -> ConfigError:
+    """Return what to say of a function, or its arguments, that cannot be pickled."""
+    return ConfigError(
+        f"what is to be sent to other processes cannot be pickled: {first_line(error)}; a "
+        "function, and its arguments, must not hold locks, open files, connections or the pool "
+        "itself: give paths or addresses, and open them inside of the function"
+    )
 
 
 def _start(spec: ActorSpec) -> Actor:

@@ -1,0 +1,38 @@
+"""Do what is asked of a detached pool that nobody owns: own it for as long as that takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from pool.cluster.interface import Cluster
+from pool.control.attach import attach
+from pool.manager.manager import ResourcePoolManager
+from pool.window.requests import Request
+
+
+async def stand_in(name: str, request: Request, cluster: Cluster) -> Any:
+    """Own a pool, carry out a request, and leave the pool as it is then.
+
+    Args:
+        name: The pool's name.
+        request: What is asked.
+        cluster: The world, as a driver sees it.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        PoolUnknown, PoolHeld, Fenced: As `attach`.
+        PoolError: What the request's method raises.
+
+    Cancelling it leaves the pool, with what was begun in force.
+    """
+    async with attach(name, kind=ResourcePoolManager, cluster=cluster) as pool:
+        try:
+            return await pool.carry_out(request)
+        finally:
+            # Whatever happened: a pool that is not left is drained at the end of the block.
+            with anyio.CancelScope(shield=True):
+                await pool.detach()
