@@ -28,7 +28,7 @@ async def busy(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
 
     async def work() -> None:
         await replicas.wait_settled(600)
-        async for _ in replicas.map("answer", itertools.count(), on="rank", in_flight=2):
+        async for _ in replicas.map_unordered("answer", itertools.count(), on="rank", in_flight=2):
             pass
 
     replicas.spawn(work)

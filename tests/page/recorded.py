@@ -91,15 +91,21 @@ async def eventful(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> Non
     await anyio.sleep(1.0)
 
 
-async def large(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
-    """Bring up five hundred slots, and let many of them fail."""
+async def crowd(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+    """Bring up five hundred slots, and let twenty members crash at once."""
     await replicas.scale(500, timeout_s=3600)
+    for number in range(20):
+        cluster.crash(replicas.handles()[number * 23 + 3])
+    await anyio.sleep(1)
+
+
+async def large(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+    """Go through a few minutes with five hundred slots, many of which fail."""
+    await crowd(cluster, replicas)
     await anyio.sleep(60)
     for number in range(0, 60, 7):
         cluster.lose_node(replicas[number * 8].nodes[0])
         await anyio.sleep(11)
-    for number in range(20):
-        cluster.crash(replicas.handles()[number * 23 + 3])
     for number in range(6):
         cluster.drain_node(replicas[number * 70 + 11].nodes[0], in_s=300)
     await anyio.sleep(1.2)

