@@ -134,10 +134,6 @@ class Right(Wants):
     def start(self, again: bool = False) -> None:
         pass
 
-    @staticmethod
-    def check_health() -> None:  # type: ignore[override]
-        pass
-
 
 @pytest.mark.parametrize(
     ("host", "args", "field", "text"),

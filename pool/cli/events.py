@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from pool.cluster.interface import Observer
+    from pool.control.window import NumberedEvent
     from pool.manager.events import Event
 
 LOOK_S = 1.0
@@ -69,21 +70,34 @@ async def show_events(
     """
     import anyio
 
-    from pool.control.window import events_of, find, look
+    from pool.control.window import events_of, look, look_for
+    from pool.errors import PoolUnknown, SourceUnavailable
 
-    if pool is not None:
-        await find(observer, pool)
     seen: dict[tuple[str, str], int] = {}
     is_first = True
+    trouble = ""
     while True:
-        found = []
-        for view in await look(observer, pool):
-            key = view.name, view.instance
-            for each in await events_of(observer, *key, since=seen.get(key, 0)):
-                seen[key] = each.number + 1
-                event = each.event
-                if event.kind in (kinds or (event.kind,)) and slot in (None, event.slot):
-                    found.append((event.at, view.instance, each))
+        found: list[tuple[float, str, NumberedEvent]] = []
+        try:
+            for view in await (look(observer) if pool is None else look_for(observer, pool)):
+                key = view.name, view.instance
+                for each in await events_of(observer, *key, since=seen.get(key, 0)):
+                    seen[key] = each.number + 1
+                    event = each.event
+                    if event.kind in (kinds or (event.kind,)) and slot in (None, event.slot):
+                        found.append((event.at, view.instance, each))
+            trouble = ""
+        except PoolUnknown:
+            if is_first:
+                raise
+            voice.tell(f"pool {pool!r} has ended")
+            return
+        except SourceUnavailable as error:
+            if is_first:
+                raise
+            if not trouble:
+                trouble = str(error)
+                voice.tell(trouble)
         found.sort(key=lambda row: (row[0], row[2].number))
         for _, instance, each in found[-last if last else len(found) :] if is_first else found:
             if voice.as_json:

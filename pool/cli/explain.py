@@ -57,11 +57,16 @@ async def explain_target(observer: Observer, voice: Voice, target: str) -> None:
 
 def _pool_lines(view: PoolView) -> Iterator[Text | str]:
     from pool.cli.tree import facts, headline, member_notes, slot_line
+    from pool.cli.words import duration
 
     yield headline(view)
     yield from facts(view)
-    if view.snapshot is None:
+    if view.snapshot is None or view.picture is None:
         return
+    if not view.snapshot.restarts:
+        limits = view.picture.restart
+        span = f"{limits.intensity} in {duration(limits.period_s)}"
+        yield f"failures: none is remembered; {span} are answered with a restart"
     well = 0
     for slot in view.snapshot.slots:
         notes = [] if slot.member is None else list(member_notes(slot.member))

@@ -37,11 +37,9 @@ async def show_status(
     Raises:
         PoolUnknown: There is none of this name.
     """
-    from pool.control.window import document, find, look
+    from pool.control.window import document, look, look_for
 
-    if pool is not None:
-        await find(observer, pool)
-    views = await look(observer, pool)
+    views = await (look(observer) if pool is None else look_for(observer, pool))
     if voice.as_json:
         voice.document(pools=[document(view) for view in views])
         return

@@ -15,7 +15,7 @@ from typing import Any
 from pool.cluster.interface import Found, Observer
 from pool.control.listing import root_of
 from pool.demand.broker import BROKER
-from pool.errors import PoolUnknown
+from pool.errors import ConfigError, PoolUnknown
 from pool.manager.events import Event, EventKind
 from pool.manager.snapshot import MemberSnapshot, PoolSnapshot
 from pool.ownership.keeper import LEVEL as KEEPER
@@ -174,16 +174,41 @@ async def look(observer: Observer, name: str | None = None) -> list[PoolView]:
     ]
 
 
-async def find(observer: Observer, name: str) -> PoolView:
-    """Look at one pool: of several of its name, at the one whose owner lives.
+async def look_for(observer: Observer, name: str) -> list[PoolView]:
+    """Look at the pools of one name.
+
+    Args:
+        observer: The world.
+        name: The name; with a colon and an instance, only that one.
 
     Raises:
         PoolUnknown: There is none.
         SourceUnavailable: The cluster could not be asked.
     """
-    views = await look(observer, name)
+    name, _, instance = name.partition(":")
+    views = [view for view in await look(observer, name) if instance in ("", view.instance)]
     if not views:
         raise PoolUnknown(name, sorted({view.name for view in await look(observer)}), "pool")
+    return views
+
+
+async def find(observer: Observer, name: str) -> PoolView:
+    """Look at one pool: of several of its name, at the one whose owner lives.
+
+    Args:
+        observer: The world.
+        name: As with `look_for`.
+
+    Raises:
+        PoolUnknown: There is none.
+        ConfigError: Several of this name have an owner.
+        SourceUnavailable: The cluster could not be asked.
+    """
+    views = await look_for(observer, name)
+    owned = [view for view in views if view.can_be_asked]
+    if len(owned) > 1:
+        which = ", ".join(f"{view.name}:{view.instance}" for view in owned)
+        raise ConfigError(f"several pools of this name have an owner; say which: {which}", "pool")
     return max(views, key=lambda view: (view.can_be_asked, view.picture is not None, -view.age_s))
 
 

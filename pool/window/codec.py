@@ -48,6 +48,7 @@ def to_json(value: Any) -> Any:
 
 def with_fields(value: Any, instead: Mapping[str, Any]) -> dict[str, Any]:
     """Return a dataclass in the words of JSON, with other words for some of its fields."""
+    kind: Any = type(value)
     # NB: most fields are plain, and a call for each would take half of the time.
     return {
         name: instead[name]
@@ -55,7 +56,7 @@ def with_fields(value: Any, instead: Mapping[str, Any]) -> dict[str, Any]:
         else each
         if type(each := getattr(value, name)) in _PLAIN
         else to_json(each)
-        for name in _names(type(value))
+        for name in _names(kind)
     }
 
 

@@ -46,20 +46,25 @@ class Shown(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
+        ...
 
     @property
     def instance(self) -> str:
         """The word that tells pools of one name apart."""
+        ...
 
     @property
     def cluster(self) -> Cluster:
         """The world it is in."""
+        ...
 
     def picture(self) -> Mapping[str, Any]:
         """Return what is shown of the pool, in the words of JSON."""
+        ...
 
     async def carry_out(self, request: Request) -> Any:
         """Do what is asked, and return what came of it, in the words of JSON."""
+        ...
 
 
 class Display:
@@ -142,8 +147,8 @@ class Display:
                     gone.add(str(Key(key.pool, key.instance, "")))
             elif key.part.startswith((REQUEST, ANSWER)):
                 await self._cluster.withdraw(text)
-            elif key.part.startswith(EVENTS):
-                parts = max(parts, int(key.part.removeprefix(EVENTS)) + 1)
+            elif (number := key.part.removeprefix(EVENTS)).isdecimal():
+                parts = max(parts, int(number) + 1)
         for prefix in gone:
             await self._cluster.withdraw(prefix)
         self._next += parts * EVENTS_A_PART

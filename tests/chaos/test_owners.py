@@ -289,7 +289,8 @@ def test_only_what_nobody_holds_is_reaped(world: World, tmp_path: Path) -> None:
     async def main() -> None:
         async with pool.ReplicaPool(f"{NAME}_b", shape=pool.ReplicaShape(devices=2)) as other:
             await other.scale(1, timeout_s=60)
-            assert not (await pool.reap()).reaped
+            # What pools showed whose drivers died in other tests may still be there.
+            assert {what.split()[0] for what in (await pool.reap()).reaped} <= {"window"}
             planned = await pool.reap(NAME, dry_run=True)
             assert len(planned.reaped) == 4
             assert len(of_the_pool(world)) == 3, "two replicas and the keeper"

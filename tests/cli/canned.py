@@ -130,6 +130,7 @@ EVAL = {
     "kind": "ReplicaPool",
     "owner": DEAD,
     "detached": True,
+    "restart": {"intensity": 5, "period_s": 600},
     "published_at": NOW - 75.0,
     "period_s": 5.0,
     "snapshot": {

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 import pool.cluster.connect
 from pool.cli import app
 from tests.cli.canned import Canned
 
-Pool = Callable[..., Result]
+Pool = Callable[..., Any]
 
 
 @pytest.fixture

@@ -143,6 +143,33 @@ def test_events_are_followed(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == len(set(lines))
 
 
+def test_following_goes_on_while_the_cluster_is_away_and_ends_with_the_pool(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        async with (
+            anyio.create_task_group() as tasks,
+            pool.ReplicaPool("b", shape=SHAPE, cluster=cluster) as other,
+        ):
+            await other.scale(1)
+            await anyio.sleep(3)
+            follow = Voice(width=200)
+            tasks.start_soon(lambda: show_events(cluster, follow, "b", last=1, follow=True))
+            await anyio.sleep(3)
+            cluster.stop_control(20)
+            await anyio.sleep(30)
+            await other.scale(2)
+            await anyio.sleep(3)
+
+    play(main)
+    told = capsys.readouterr()
+    assert "pool_scaled  desired=2" in told.out
+    assert told.err.splitlines() == [
+        "the simulated cluster's control is away",
+        "pool 'b' has ended",
+    ]
+
+
 def test_what_a_dead_driver_left_is_shown_and_steered_and_reaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+
 import anyio
 import pytest
 from rich.console import Console
@@ -80,3 +87,46 @@ def test_a_cluster_that_is_away_leaves_what_was_seen_last() -> None:
     anyio.run(frame.look, canned)
     assert shown(frame)[0] == "There are no pools."
     assert frame.press(NEXT[0])
+
+
+PROGRAM = """
+import pool.cluster.connect
+from pool.cli import main
+from tests.cli.canned import Canned
+canned = Canned()
+pool.cluster.connect.observe = lambda address: canned
+main()
+"""
+
+
+def read_until(terminal: int, text: str) -> str:
+    seen = ""
+    while text not in seen:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, seen
+        seen += os.read(terminal, 65536).decode()
+    return seen
+
+
+def test_in_a_terminal_keys_work_and_it_is_given_back_as_it_was() -> None:
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    command = [sys.executable, "-c", PROGRAM, "top"]
+    program = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    try:
+        read_until(ours, "owner gone")
+        os.write(ours, b"p")
+        read_until(ours, "shows nothing of itself")
+        os.write(ours, b"p")
+        read_until(ours, "rollout/0.1: ready: it started")
+        os.write(ours, b"\x1b[B")
+        read_until(ours, "rollout/1.1: suspect")
+        os.write(ours, b"q")
+        assert program.wait(60) == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)
+        os.close(theirs)

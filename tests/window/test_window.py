@@ -156,6 +156,21 @@ def test_what_was_asked_of_an_earlier_owner_is_not_done_by_the_next() -> None:
     play(main)
 
 
+def test_of_two_pools_of_one_name_it_has_to_be_said_which() -> None:
+    async def main(cluster: SimulatedCluster) -> None:
+        async with replicas(cluster, instance="i"), replicas(cluster, instance="j"):
+            await anyio.sleep(3)
+            assert len(await look(cluster, "a")) == 2
+            with pytest.raises(pool.ConfigError, match="say which: a:i, a:j"):
+                await find(cluster, "a")
+            assert (await find(cluster, "a:j")).instance == "j"
+            with pytest.raises(pool.PoolUnknown):
+                await find(cluster, "a:k")
+        assert await cluster.published("") == {}
+
+    play(main)
+
+
 def test_an_owner_that_stands_still_is_silent_and_what_was_asked_of_it_is_withdrawn() -> None:
     async def main(cluster: SimulatedCluster) -> None:
         async def drive(view: SimulatedCluster) -> None:
