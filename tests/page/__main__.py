@@ -1,4 +1,4 @@
-"""Serve a recording, for eyes and browsers: `python -m tests.page eventful|large [PORT]`."""
+"""Serve a recording, for eyes and browsers: `python -m tests.page busy|large [PORT]`."""
 
 from __future__ import annotations
 
