@@ -10,7 +10,7 @@ import anyio
 
 from pool.cluster.interface import Observer
 from pool.control.window import PoolView, events_of, find
-from pool.errors import PoolUnknown, SourceUnavailable
+from pool.errors import ConfigError, PoolUnknown, SourceUnavailable
 from pool.page.board import Board
 from pool.page.story import event_json
 from pool.window.codec import to_json
@@ -31,7 +31,7 @@ class Follower:
 
     Args:
         observer: The world.
-        name: The pool's name.
+        name: The pool's name, or `name:instance`.
         board: Where to take it.
     """
 
@@ -47,7 +47,7 @@ class Follower:
         while True:
             try:
                 await self._look()
-            except (PoolUnknown, SourceUnavailable) as error:
+            except (ConfigError, PoolUnknown, SourceUnavailable) as error:
                 self._board.complain(str(error))
             await anyio.sleep(PERIOD_S)
 
@@ -64,7 +64,7 @@ class Follower:
         if view.instance != self._seen[0]:
             self._board.begin_anew()
             self._next = 0
-        found = await events_of(self._observer, self._name, view.instance, self._next)
+        found = await events_of(self._observer, view.name, view.instance, self._next)
         seen = (view.instance, picture.published_at)
         if seen != self._seen or found:
             self._seen = seen

@@ -56,3 +56,24 @@ def test_a_page_follows_a_window_through_the_end_of_a_pool_to_the_next_of_its_na
             tasks.cancel_scope.cancel()
 
     run(main)
+
+
+def test_of_two_pools_of_one_name_it_asks_which_and_follows_the_one_that_is_named() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)] * 4)
+        shape = pool.ReplicaShape(devices=8)
+        one, other = (
+            pool.ReplicaPool("r", shape=shape, cluster=cluster, instance=word)
+            for word in ("one", "other")
+        )
+        boards = [Board(), Board()]
+        async with one, other, anyio.create_task_group() as tasks:
+            tasks.start_soon(Follower(cluster, "r", boards[0]).run)
+            tasks.start_soon(Follower(cluster, "r:other", boards[1]).run)
+            await other.scale(2)
+            await anyio.sleep(10)
+            assert "r:other" in told(boards[0])["trouble"]
+            assert told(boards[1])["pool"]["ready"] == 2
+            tasks.cancel_scope.cancel()
+
+    run(main)
