@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "lifecycle_diagram",
     "lifecycle_table",
+    "vocabulary_table",
 ]
 exclude_patterns = ["_build", "_ext"]
 

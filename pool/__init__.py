@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from pool.manager.snapshot import NoticeSnapshot as NoticeSnapshot
     from pool.manager.snapshot import PoolSnapshot as PoolSnapshot
     from pool.manager.snapshot import SlotSnapshot as SlotSnapshot
+    from pool.page.page import Page as Page
+    from pool.planning.budgets import Budget as Budget
     from pool.planning.capacity import Capacity as Capacity
     from pool.planning.drain import DrainPolicy as DrainPolicy
     from pool.planning.elastic import ElasticPolicy as ElasticPolicy
@@ -124,6 +126,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Actor",
     "ActorSpec",
+    "Budget",
     "BundlePlan",
     "CallTimeout",
     "Capacity",
@@ -170,6 +173,7 @@ __all__ = [
     "NoticePolicy",
     "NoticeSnapshot",
     "Outcome",
+    "Page",
     "Peers",
     "Permanent",
     "Placement",
@@ -289,6 +293,8 @@ _HOMES = {
     "pool.manager.results": ("RollResult", "ScaleResult"),
     "pool.manager.snapshot": ("MemberSnapshot", "NoticeSnapshot", "PoolSnapshot", "SlotSnapshot"),
     "pool.notices": ("notices",),
+    "pool.page.page": ("Page",),
+    "pool.planning.budgets": ("Budget",),
     "pool.planning.drain": ("DrainPolicy",),
     "pool.planning.elastic": ("ElasticPolicy",),
     "pool.planning.health": ("HealthPolicy",),

@@ -19,6 +19,7 @@ from pool.cli import (
     explain,
     listing,
     logs,
+    page,
     plan,
     reap,
     roll,
@@ -64,6 +65,7 @@ app.command("demo")(demo.demo)
 app.command("list")(listing.list_pools)
 app.command("status")(status.status)
 app.command("top")(top.top)
+app.command("page")(page.page)
 app.command("events")(events.events)
 app.command("explain")(explain.explain)
 app.command("plan")(plan.plan)

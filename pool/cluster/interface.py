@@ -33,6 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pool.cluster.meters import Meter, Record
 from pool.planning.notice import Notice
 from pool.planning.resources import Resources
 from pool.planning.restart import Cause
@@ -351,6 +352,13 @@ class Observer(ABC):
 
 class Cluster(Observer):
     """Reach nodes, placement groups and actors. The contract is in this module's docstring."""
+
+    def meter(self, meter: Meter) -> Record | None:
+        """Return what takes the values of a metric; None where nobody collects any, by default.
+
+        Asked twice for one name, it means one metric.
+        """
+        return None
 
     @property
     def has_window(self) -> bool:

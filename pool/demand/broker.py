@@ -17,7 +17,6 @@ pool that wishes.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ import anyio
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import Cluster, Identity, News
 from pool.errors import Fenced
+from pool.log import Word, say
 from pool.planning.demand import Demand, merge
 
 LEVEL = "broker"
@@ -38,8 +38,6 @@ REQUEST_LASTS_S = 30.0
 FIRST_WISH_S = 30.0
 """How long a broker that was never told anything waits for it."""
 RETRY_S = 1.0
-
-_log = logging.getLogger("pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,7 @@ class Broker:
                     self._is_ending = True
                     await self._end(cluster)
             except Exception as error:
-                _log.warning("warm capacity could not be asked for: %r", error)
+                say(Word.WARM_NOT_ASKED, reason=repr(error))
                 wait_s = RETRY_S
             if merged.expires_at is not None:
                 wait_s = min(wait_s, max(0.0, merged.expires_at - anyio.current_time()))

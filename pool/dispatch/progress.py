@@ -6,10 +6,11 @@ The bar is rich's, which is imported only when there is one to be shown.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+from pool.log import Word, say
 
 BAR_PERIOD_S = 0.2
 LOG_PERIOD_S = 10.0
@@ -17,8 +18,6 @@ LOG_PERIOD_S = 10.0
 Report = Callable[[Mapping[str, int]], object]
 ProgressTo = bool | str | Report
 """Whether to show it; under which name; or whom to call with the counts."""
-
-_log = logging.getLogger("pool")
 
 
 class Display(Protocol):
@@ -100,7 +99,7 @@ class _Called:
         try:
             self._report(counts)
         except Exception:
-            _log.exception("the function that progress is reported to failed")
+            say(Word.FOLLOWER_FAILED, exc_info=True, follower=repr(self._report))
 
     def end(self) -> None:
         pass
@@ -128,7 +127,7 @@ class Lines:
         line = self.line(counts, _now() - self._began)
         if line != self._shown:
             self._shown = line
-            _log.info("%s", line)
+            say(Word.PROGRESS, line=line)
 
     def line(self, counts: Mapping[str, int], took_s: float) -> str:
         """Return what is to be said."""

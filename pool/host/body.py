@@ -7,7 +7,6 @@ tells its owner. The user's object knows of all that only what it asks for.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from pool.host.ranks import LocalRanks, RankSpec
     from pool.process.managed import ProcessStatus
     from pool.process.spec import Process
-
-_log = logging.getLogger("pool")
 
 
 class HostBody(Workplace):
@@ -72,7 +69,7 @@ class HostBody(Workplace):
         self._runs = Runs(self._staffing, self._crew, self._allotments)
         self.subject.desk = self
         if self._plan.cleaner is not None:
-            _log.info("devices cleared: %s", await self._plan.cleaner.clean())
+            await self._plan.cleaner.clean()
         extra = await finish(self.subject.start())
         processes = await self.start_processes(self._plan.processes, {})
         if self._plan.notices:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
-import logging
 import os
 import select
 import signal
@@ -34,12 +33,11 @@ from pathlib import Path
 import anyio.to_thread
 
 from pool.errors import ConfigError
+from pool.log import Word, say
 from pool.planning.environment import MARKER
 
 KILLED_S = 5.0
 """How long a process that was killed may take to be gone; one in the kernel may take for ever."""
-
-_log = logging.getLogger("pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +161,7 @@ class DeviceCleaner:
         removed, kept = await anyio.to_thread.run_sync(_remove_locks, self.lock_files)
         report = CleanReport(tuple(ended), tuple(left), removed, kept, seen.unseen)
         if ended or left or removed or kept:
-            _log.warning("devices were cleared before a start: %s", report)
+            say(Word.DEVICES_CLEARED, report=str(report))
         return report
 
 

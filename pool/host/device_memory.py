@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,14 +34,13 @@ import anyio
 import anyio.to_thread
 
 from pool.errors import ConfigError, DeviceHeld
+from pool.log import Word, say
 
 SLACK_BYTES = 256 << 20
 """Less than this is no obstacle: a bare context, or the server by which processes share a GPU."""
 
 # The inode of the first pid namespace (PROC_PID_INIT_INO in Linux); others are containers.
 _FIRST_NAMESPACE = 0xEFFFFFFC
-
-_log = logging.getLogger("pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ async def wait_free(
                 return
             await anyio.sleep(period_s)
     if seen is None:
-        _log.warning("NVML did not answer within %g s; device memory is taken for free", limit_s)
+        say(Word.DEVICES_UNKNOWN, device="all", reason=f"no answer within {limit_s:g} s")
         return
     raise DeviceHeld(limit_s, [str(holder) for holder in seen])
 
@@ -150,7 +148,7 @@ def holders(
                 handle = _handle(nvml, device)
                 found += _holders_of(nvml, handle, device, neighbours, slack_bytes, in_container)
             except nvml.NVMLError as error:
-                _log.warning("NVML says nothing of device %s: %s", device, error)
+                say(Word.DEVICES_UNKNOWN, device=device, reason=str(error))
     return found
 
 

@@ -63,12 +63,10 @@ class ClusterTeller:
                 trouble = repr(error)
                 if trouble != self._trouble:
                     self._trouble = trouble
-                    kind = EventKind.SOURCE_UNAVAILABLE
-                    self._emit(kind, source=CLUSTER_SOURCE, reason=trouble)
+                    self._emit(EventKind.SOURCE_UNAVAILABLE, source=CLUSTER_SOURCE, reason=trouble)
                 continue
             self._trouble = ""
             self._waiting.pop(node, None)
             self._told.add(node)
-            kind = EventKind.CLUSTER_TOLD
-            self._emit(kind, node=node, accepted=accepted, reason=str(notice))
+            self._emit(EventKind.CLUSTER_TOLD, node=node, accepted=accepted, reason=str(notice))
         return not self._waiting

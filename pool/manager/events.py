@@ -6,13 +6,13 @@ The names are the members of `EventKind`; nothing else is ever said.
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from pool.log import ANY, Said, Word, error, info, is_heard, make_logger, say, warning
 
 KEPT = 10_000
 """How many events a pool keeps in memory: at 200 bytes each, about two megabytes."""
@@ -52,24 +52,61 @@ class EventKind(StrEnum):
     LEFTOVER = "leftover"
 
 
-_LEVELS = {
-    EventKind.POOL_FAILED: "error",
-    EventKind.POOL_FENCED: "error",
-    EventKind.LEFTOVER: "error",
-    EventKind.POOL_CLAMPED: "warning",
-    EventKind.GANG_FAILED: "warning",
-    EventKind.MEMBER_FAULT: "warning",
-    EventKind.MEMBER_NOTICE: "warning",
-    EventKind.MEMBER_CUT_OFF: "warning",
-    EventKind.POOL_HURRIED: "warning",
-    EventKind.SLOT_WAITING: "warning",
-    EventKind.SOURCE_UNAVAILABLE: "warning",
+SAYS: dict[EventKind, Said] = {
+    EventKind.POOL_OPENED: info("The pool was opened here.", "instance", "epoch"),
+    EventKind.POOL_ATTACHED: info("This owner goes on with the pool.", "instance", "epoch"),
+    EventKind.POOL_ASKED: info(
+        "Somebody asked something of it through its window.", "verb", "by", ANY
+    ),
+    EventKind.POOL_SCALED: info("It is to have another size.", "desired", "reason"),
+    EventKind.SIZE_DECIDED: info("Its load led to another size.", "size", "wanted", "reason"),
+    EventKind.POOL_CLAMPED: warning(
+        "It is to have fewer members than was asked for, as it may.", "asked", "desired", "reason"
+    ),
+    EventKind.POOL_ROLLING: info("Its members are to be of a new revision.", "revision", "policy"),
+    EventKind.POOL_ROLLED: info("Nobody of an older revision is left.", "revision"),
+    EventKind.POOL_FAILED: error("It gave up, and starts nobody any more.", "cause", "reason"),
+    EventKind.GANG_FAILED: warning("A member's parts failed as one.", "cause", "reason"),
+    EventKind.POOL_HURRIED: warning("Nobody who leaves is waited for any more."),
+    EventKind.POOL_DETACHED: info("This owner left it as it is."),
+    EventKind.POOL_FENCED: error("Somebody else owns it now.", "reason"),
+    EventKind.POOL_CLOSED: info("It was closed, with all that it had."),
+    EventKind.SLOT_OPENED: info("It got a slot.", "role", "rank", "reason"),
+    EventKind.SLOT_WAITING: warning("A slot waits for a reservation.", "reason"),
+    EventKind.SLOT_RANKED: info("A slot's member took over a rank.", "rank", "reason"),
+    EventKind.SLOT_SPARED: info("A slot's member is a spare now.", "reason"),
+    EventKind.SLOT_RETIRED: info("A slot is to be given up.", "reason"),
+    EventKind.SLOT_CLOSED: info("A slot was given up.", "reason"),
+    EventKind.MEMBER_STATE: info("A member is in another state.", "state", "reason"),
+    EventKind.MEMBER_FAULT: warning("A member failed.", "cause", "reason"),
+    EventKind.MEMBER_NOTICE: warning(
+        "A member's node is said to go away, or not to any more.",
+        "notice",
+        "cause",
+        "left_s",
+        "answer",
+    ),
+    EventKind.MEMBER_DRAINED: info(
+        "A member is gone; how far down the ladder it had to go.", "rung", "took_s", "troubles"
+    ),
+    EventKind.MEMBER_CUT_OFF: warning(
+        "A member cannot be reached; it ends by its lease.", "ends_in_s"
+    ),
+    EventKind.RESTART_PLANNED: info("A slot will be filled again.", "in_s", "reason"),
+    EventKind.SOURCE_UNAVAILABLE: warning(
+        "Somebody who was asked did not answer.", "source", "reason", "times"
+    ),
+    EventKind.CLUSTER_TOLD: info(
+        "The cluster was told that a node goes away.", "node", "accepted", "reason"
+    ),
+    EventKind.LEFTOVER: error("Something of it could not be removed.", "what"),
 }
+"""What each event tells, how loud it is, and which facts may stand beside it."""
 
 
 def level_of(kind: EventKind) -> str:
     """Return how loudly an event is said: `info`, `warning` or `error`."""
-    return _LEVELS.get(kind, "info")
+    return SAYS[kind].loudness
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +161,8 @@ class EventLog:
         """Say that something happened."""
         event = Event(kind, self._clock(), self._pool, slot, generation, facts)
         self._kept.append(event)
-        level = _NUMBERS[level_of(kind)]
-        if _is_heard(level):
+        level = SAYS[kind].level
+        if is_heard(level):
             where = {"slot": slot, "generation": generation}
             self._logger().log(
                 level,
@@ -137,11 +174,11 @@ class EventLog:
             try:
                 follower(event)
             except Exception:
-                self._logger().exception("follower_failed", follower=repr(follower))
+                say(Word.FOLLOWER_FAILED, exc_info=True, follower=repr(follower))
 
     def _logger(self) -> Any:
         if self._log is None:
-            self._log = _make_logger().bind(pool=self._pool)
+            self._log = make_logger().bind(pool=self._pool)
         return self._log
 
     @property
@@ -162,35 +199,3 @@ class EventLog:
             self._followers.pop(key, None)
 
         return end
-
-
-_NUMBERS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-
-
-def _is_heard(level: int) -> bool:
-    """Whether anybody listens to what is said at a level."""
-    structlog = sys.modules.get("structlog")
-    is_set_up = structlog is not None and structlog.is_configured()
-    return is_set_up or logging.getLogger("pool").isEnabledFor(level)
-
-
-def _make_logger() -> Any:
-    """Return the application's structlog if it has set one up, else one on stdlib's logging.
-
-    structlog by itself prints everything on standard output, which is not a library's to write on.
-    """
-    # Imported here, for it takes as long as half of this package, and in the processes of replicas,
-    # whose start everybody waits for, there is mostly nobody who listens.
-    import structlog
-
-    if structlog.is_configured():
-        return structlog.get_logger("pool")
-    return structlog.wrap_logger(
-        logging.getLogger("pool"),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.processors.KeyValueRenderer(key_order=["event", "pool", "slot"]),
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )

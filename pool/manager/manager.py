@@ -11,6 +11,7 @@ The manager is the same in a driver, in an actor, and in a simulation: it knows 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import secrets
@@ -25,6 +26,7 @@ from pool.errors import ConfigError, PoolFailed, SizeUnreachable
 from pool.manager.events import Event
 from pool.manager.ladder import MemberReport
 from pool.manager.member import InfoT, Member, by_rank
+from pool.manager.metering import Gauged, Metering
 from pool.manager.orders import carry_out
 from pool.manager.policies import Policies
 from pool.manager.portrait import slot_snapshot
@@ -32,6 +34,7 @@ from pool.manager.results import ScaleResult
 from pool.manager.rolls import Rolls
 from pool.manager.show import note, picture
 from pool.manager.snapshot import PoolSnapshot
+from pool.metrics import table
 from pool.notices.source import ClusterNoticeSource
 from pool.planning.drain import Rung
 from pool.planning.plan import Action, Role, Verb
@@ -95,7 +98,32 @@ class ResourcePoolManager(Rolls[InfoT]):
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         showing = [] if self._display is None else [self._display.run]
+        metering = Metering(self.name, self.cluster) if self.is_shown else None
+        if metering is not None and metering.is_on:
+            showing.append(functools.partial(metering.run, self.emit, self._gauge))
         return [*super()._background(), *showing]
+
+    def _gauge(self) -> Gauged:
+        """Return what the pool's gauges show now."""
+        members = self._incarnations()
+        return Gauged(
+            states=[member.state for member in members],
+            budgets=self._restarts.budgets(),
+            values={
+                table.DESIRED: self._goal.desired,
+                table.READY: self._ready(),
+                table.SPARES: self._goal.spares_now,
+                table.SPARES_READY: self._spares_ready(),
+                table.NOTICED: sum(bool(member.due()) for member in members),
+                table.OUTDATED: sum(slot.is_outdated for slot in self._slots.values()),
+                table.IN_FLIGHT: sum(member.in_flight for member in members),
+                table.SETTLED: self._plan.is_settled,
+                table.FAILED: self._failed is not None,
+            },
+        )
+
+    def _spares_ready(self) -> int:
+        return sum(slot.role is Role.SPARE and slot.view().is_well for slot in self._slots.values())
 
     def _tell_changed(self) -> None:
         if self._display is not None:
@@ -311,9 +339,7 @@ class ResourcePoolManager(Rolls[InfoT]):
             desired=self._goal.desired,
             ready=self._ready(),
             spares=self._goal.spares_now,
-            spares_ready=sum(
-                slot.role is Role.SPARE and slot.view().is_well for slot in self._slots.values()
-            ),
+            spares_ready=self._spares_ready(),
             revision=self.revision,
             roll=self._roll_in_words(),
             settled=self.is_settled,
@@ -323,6 +349,7 @@ class ResourcePoolManager(Rolls[InfoT]):
                 for slot in by_rank(list(self._slots.values()))
             ),
             restarts=self._restarts.by_cause(),
+            budgets=self._restarts.budgets(),
         )
 
     @property

@@ -15,6 +15,7 @@ import anyio
 from pool.cluster.interface import Fault
 from pool.manager.events import EventKind, EventLog
 from pool.manager.member import Incarnation, InfoT
+from pool.planning.budgets import Budget, budgets
 from pool.planning.restart import (
     Cause,
     Failure,
@@ -73,6 +74,10 @@ class Restarts:
     def last_of(self, slot: int) -> Failure | None:
         """Return the slot's last failure that is remembered."""
         return next((f for f in reversed(self.failures) if f.slot == slot), None)
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """Say how much of each budget is used up."""
+        return budgets(self._policy, self.failures, anyio.current_time())
 
     def by_cause(self) -> Mapping[str, int]:
         """Count the failures that are remembered."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pool.planning.budgets import Budget
 from pool.planning.lifecycle import State
 from pool.planning.plan import Role
 
@@ -93,6 +94,7 @@ class PoolSnapshot:
         failed: Why it gave up; None when it did not.
         slots: Its slots, by rank.
         restarts: Failures by cause, within the restart policy's memory.
+        budgets: How much is used up of each restart budget that has a limit.
     """
 
     name: str
@@ -106,3 +108,4 @@ class PoolSnapshot:
     failed: str | None
     slots: tuple[SlotSnapshot, ...]
     restarts: Mapping[str, int] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()

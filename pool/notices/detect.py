@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from pool.errors import SourceUnavailable
+from pool.log import Word, say
 from pool.notices import aws, azure, gce, kubernetes
 from pool.notices.background import Background
 from pool.notices.http_source import HttpNoticeSource
@@ -32,7 +32,6 @@ TRIES = 2
 TIMEOUT_S = 1.0
 EXTENSION_TIMEOUT_S = 5.0
 
-_log = logging.getLogger("pool")
 T = TypeVar("T")
 
 
@@ -87,7 +86,7 @@ class Detected(NodeNoticeSource):
         if os.environ.get("SLURM_JOB_ID") and os.environ.get("SLURM_JOB_END_TIME"):
             found.append(SlurmWallTime())
         names = ", ".join(source.name for source in found) or "nothing"
-        _log.info("of sources of notices, this node has %s", names)
+        say(Word.SOURCES_FOUND, sources=names)
         return found
 
     async def check(self, node_id: str, address: str) -> Notice | None:
@@ -132,7 +131,7 @@ async def _ask(probe: HttpNoticeSource, question: Callable[[], Awaitable[T]]) ->
         try:
             return await question()
         except SourceUnavailable as error:
-            _log.debug("%s is not here: %s", probe.name, error)
+            say(Word.SOURCE_ABSENT, source=probe.name, reason=str(error))
     return None
 
 
@@ -152,6 +151,6 @@ async def _extension(point: importlib.metadata.EntryPoint) -> Sequence[NodeNotic
         if odd:
             raise TypeError(f"it returned {odd[0]!r}, which is no NodeNoticeSource")
     except Exception as error:
-        _log.warning("entry point %s of %s is left out: %r", point.name, GROUP, error)
+        say(Word.SOURCE_LEFT_OUT, source=point.name, group=GROUP, reason=repr(error))
         return ()
     return [each for each in found if isinstance(each, NodeNoticeSource)]

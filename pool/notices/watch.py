@@ -7,12 +7,12 @@ after a pause that doubles, and its trouble is counted, and told once for each k
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
 
+from pool.log import Word, say
 from pool.notices.sharing import Hear, Told, share
 from pool.notices.source import NodeNoticeSource
 from pool.planning.notice import Notice
@@ -23,8 +23,6 @@ of the shortest warning that any platform gives."""
 RESOLVE_AGAIN_S = 60.0
 SAME_S = 60.0
 """Two deadlines of one announcement, read by two processes, differ by less than this."""
-
-_log = logging.getLogger("pool")
 
 
 @dataclass
@@ -112,7 +110,7 @@ class NodeWatch:
                 await share(f"{self._shared_as} {source.shared_as}", ask, hear)
             except Exception as error:
                 # Sharing spares the service; a notice is worth more than that.
-                _log.warning("source %s cannot be shared, and is asked alone: %r", source, error)
+                say(Word.SOURCE_NOT_SHARED, source=source.name, reason=repr(error))
                 await ask(hear)
 
     async def _ask(self, source: NodeNoticeSource, tell: Hear, before: Told) -> None:
@@ -150,7 +148,7 @@ class NodeWatch:
             try:
                 return await source.resolve()
             except Exception as error:
-                _log.warning("source %s could not look around: %r", source.name, error)
+                say(Word.SOURCE_UNANSWERED, source=source.name, reason=repr(error))
             await asyncio.sleep(RESOLVE_AGAIN_S)
 
     async def _ask_forever(
@@ -167,12 +165,12 @@ class NodeWatch:
                 tally.in_a_row += 1
                 if str(error) != tally.trouble:
                     tally.trouble = str(error)
-                    _log.warning(
-                        "source %s could not be asked (%d of %d questions): %s",
-                        source.name,
-                        tally.unavailable,
-                        tally.asked,
-                        tally.trouble,
+                    say(
+                        Word.SOURCE_UNANSWERED,
+                        source=source.name,
+                        unavailable=tally.unavailable,
+                        asked=tally.asked,
+                        reason=tally.trouble,
                     )
             else:
                 tally.in_a_row, tally.trouble = 0, ""

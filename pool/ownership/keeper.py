@@ -14,7 +14,6 @@ members' leases run out, and nothing is left (INV-4).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,12 +22,11 @@ import anyio
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import Actor, Cluster, Identity, Lease, News
 from pool.errors import Fenced
+from pool.log import Word, say
 from pool.ownership.record import Record
 
 LEVEL = "keeper"
 RENEWALS_A_LEASE = 6
-
-_log = logging.getLogger("pool")
 
 
 def keeper_of(pool: str) -> Identity:
@@ -152,16 +150,16 @@ class Keeper:
                 # Also while there is an owner: when it dies, nobody may have noticed for a while.
                 cluster.renew(self._actors, replace(self._lease, epoch=max(1, self._epoch)))
             except Exception as error:
-                _log.warning("the leases of pool %s could not be renewed: %r", self._pool, error)
+                say(Word.LEASES_NOT_RENEWED, pool=self._pool, reason=repr(error))
             await anyio.sleep(period_s)
-        _log.warning("pool %s is given up: %s", self._pool, reason)
+        say(Word.POOL_GIVEN_UP, pool=self._pool, reason=reason)
         if self._record is not None:
             await anyio.sleep(self._lease.lasts_s + self._lease.grace_s)
         while True:
             try:
                 await self._end(cluster)
             except Exception as error:
-                _log.warning("what is left of pool %s is in the way: %r", self._pool, error)
+                say(Word.REMAINS_IN_THE_WAY, pool=self._pool, reason=repr(error))
             await anyio.sleep(period_s)
 
     async def _end(self, cluster: Cluster) -> None:

@@ -6,7 +6,6 @@ over. Its name goes with each lease, so that a lease whose answer never came is 
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Sequence
 
@@ -15,11 +14,10 @@ import anyio
 from pool.cluster.interface import Actor, Cluster
 from pool.errors import MemberLost, PoolError
 from pool.host.info import HostInfo
+from pool.log import Word, say
 
 LEASE_TIMEOUT_S = 10.0
 RELEASE_TIMEOUT_S = 5.0
-
-_log = logging.getLogger("pool")
 
 
 class PortBook:
@@ -104,4 +102,4 @@ class PortBook:
         except MemberLost:
             pass  # Its leases went with its process.
         except PoolError as error:
-            _log.warning("%s keeps leased ports until it ends: %s", actor.identity.member, error)
+            say(Word.PORTS_KEPT, member=actor.identity.member, reason=str(error))

@@ -28,9 +28,11 @@ from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.member import Incarnation, Member
+from pool.manager.metering import Gauged
 from pool.manager.policies import Policies
 from pool.manager.results import RollResult
 from pool.manager.succession import make_again
+from pool.metrics import table
 from pool.notices.draining import DrainingNodes
 from pool.notices.source import ClusterNoticeSource, NodeNoticeSource, NoticeSource
 from pool.planning.drain import DrainPolicy, child_budget
@@ -533,6 +535,10 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             return str(error)
         verdict = pack([Request(f"slot {identity.slot}", plan)], topology)
         return None if isinstance(verdict, Fits) else verdict.reason
+
+    def _gauge(self) -> Gauged:
+        gauged = super()._gauge()
+        return replace(gauged, values={**gauged.values, table.JOBS: self.load})
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [*super()._background(), *([self._keep_warm] if self._warm else [])]

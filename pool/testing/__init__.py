@@ -2,6 +2,7 @@
 
 from pool.testing.cluster import SimulatedCluster as SimulatedCluster
 from pool.testing.faults import FaultPlan as FaultPlan
+from pool.testing.meters import MeterBook as MeterBook
 from pool.testing.room import SimNode as SimNode
 from pool.testing.virtual_time import Deadlock as Deadlock
 from pool.testing.virtual_time import SimulationError as SimulationError
@@ -14,6 +15,7 @@ __all__ = [
     "Autoscaler",
     "Deadlock",
     "FaultPlan",
+    "MeterBook",
     "SimNode",
     "SimulatedCluster",
     "SimulationError",

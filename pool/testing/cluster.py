@@ -35,6 +35,7 @@ from pool.cluster.interface import (
     ReplyKind,
     Reservation,
 )
+from pool.cluster.meters import Meter, Record
 from pool.demand.broker import BROKER
 from pool.errors import (
     CallTimeout,
@@ -52,6 +53,7 @@ from pool.planning.topology import Topology
 from pool.testing.actors import Model, SimActor
 from pool.testing.controls import Controls
 from pool.testing.faults import FaultPlan
+from pool.testing.meters import MeterBook
 from pool.testing.room import Group, SimNode, node_kinds
 from pool.testing.world import LOG_KEPT, Autoscaler, World
 
@@ -75,6 +77,7 @@ class SimulatedCluster(Controls, Cluster):
         modelled: Whether a replica is a model, that runs no hosts and no code of yours: for pools
             of thousands.
         log_kept: How many lines of the log are kept; the digest covers all.
+        meters: Who collects metrics; nobody by default.
 
     Raises:
         ConfigError: A value cannot be right.
@@ -89,10 +92,12 @@ class SimulatedCluster(Controls, Cluster):
         autoscaler: Autoscaler | None = None,
         modelled: bool = False,
         log_kept: int = LOG_KEPT,
+        meters: MeterBook | None = None,
     ) -> None:
         kinds = node_kinds(nodes)
         plan = FaultPlan() if faults is None else faults
         self._world = World(kinds, seed, plan, autoscaler, modelled, log_kept)
+        self._world.meters = meters
         self._owner: SimActor | None = None
 
     def _seen_from(self, actor: SimActor) -> SimulatedCluster:
@@ -402,6 +407,9 @@ class SimulatedCluster(Controls, Cluster):
             return []
         await self._message()
         return self.left(pool, instance)
+
+    def meter(self, meter: Meter) -> Record | None:
+        return None if self._world.meters is None else self._world.meters.meter(meter)
 
     @property
     def has_window(self) -> bool:

@@ -30,6 +30,7 @@ from pool.planning.shape import BundlePlan
 from pool.replica.replica import Replica
 from pool.testing.actors import Call, Model, ModelledReplica, Process, SimActor
 from pool.testing.faults import Chance, FaultPlan
+from pool.testing.meters import MeterBook
 from pool.testing.room import Group, Place, Room, SimNode
 from pool.testing.strikes import Strikes
 from pool.testing.virtual_time import EPOCH_S, VirtualTimeLoop, current_loop
@@ -92,6 +93,7 @@ class World:
         self.spared: set[str] = set()
         self.digest = sha256()
         self.log: deque[str] = deque(maxlen=log_kept)
+        self.meters: MeterBook | None = None
         self._autoscaler = autoscaler
         self._ordered = 0
         # Those of them that are for warm capacity, and that no group has been promised yet.

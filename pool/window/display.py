@@ -11,7 +11,6 @@ A cluster that cannot be asked is asked again later; the age of what is shown te
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from anyio.abc import TaskGroup
 
 from pool.cluster.interface import Cluster
 from pool.errors import SourceUnavailable
+from pool.log import Word, say
 from pool.window import codec
 from pool.window.keys import ROOT, VERSION, Key, of_pool, pack, unpack
 from pool.window.requests import ANSWER, REQUEST, Answer, Request, Stage, read_request
@@ -40,7 +40,6 @@ KEPT_S = 86400.0
 """How long what a dead pool showed is kept, for whoever wants to know what became of it."""
 CLOSE_S = 3.0
 
-_log = logging.getLogger("pool")
 
 EVENTS = "events."
 PICTURE = "picture"
@@ -120,12 +119,7 @@ class Display:
                     # The pool goes on; who looks at it sees the age of what was shown last.
                     if repr(error) != self._trouble:
                         self._trouble = repr(error)
-                        level = (
-                            logging.INFO
-                            if isinstance(error, SourceUnavailable)
-                            else logging.WARNING
-                        )
-                        _log.log(level, "pool %s is not shown: %r", self._pool.name, error)
+                        say(Word.POOL_NOT_SHOWN, pool=self._pool.name, reason=repr(error))
                 await anyio.sleep(SPACING_S)
 
     async def close(self, *, leave: bool) -> None:
@@ -238,7 +232,7 @@ class Display:
             await self._cluster.withdraw(key)
             request = read_request(packed)
             if request is None:
-                _log.warning("pool %s was asked what it does not understand", self._pool.name)
+                say(Word.REQUEST_NOT_UNDERSTOOD, pool=self._pool.name)
             elif request.id not in self._taken:
                 self._taken.append(request.id)
                 await self._answer(Answer(id=request.id, stage=Stage.TAKEN))

@@ -41,7 +41,8 @@ from pool.cluster.interface import (
     ReplyKind,
     Reservation,
 )
-from pool.cluster.ray import capacity, inventory, private, reach
+from pool.cluster.meters import Meter, Record
+from pool.cluster.ray import capacity, inventory, meters, private, reach
 from pool.cluster.ray.arrivals import Arrivals
 from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
@@ -90,6 +91,9 @@ class RayCluster(Cluster):
 
     async def topology(self) -> Topology:
         return await anyio.to_thread.run_sync(ray_topology)
+
+    def meter(self, meter: Meter) -> Record | None:
+        return meters.record_of(meter)
 
     async def draining(self) -> Mapping[str, float | None]:
         try:

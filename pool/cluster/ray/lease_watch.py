@@ -8,7 +8,6 @@ a limit, and the last is always reached.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -18,11 +17,10 @@ from ray.util.placement_group import remove_placement_group
 from pool.cluster.body import Body
 from pool.cluster.interface import ActorSpec, Lease
 from pool.cluster.lease import LeaseBook, wind_up
+from pool.log import Word, say
 
 REMOVE_TIMEOUT_S = 5.0
 """Whoever is cut off cannot remove its group, and ends without having done so."""
-
-_log = logging.getLogger("pool")
 
 
 class LeaseWatch:
@@ -74,14 +72,18 @@ class LeaseWatch:
         lease = self._book.lease
         assert lease is not None
         member = self._spec.identity.member
-        _log.warning("%s has not heard from its owner for %g s and ends", member, lease.lasts_s)
+        say(Word.LEASE_OVER, member=member, lasts_s=lease.lasts_s)
         if self.loop is not None:
-            winding = wind_up(self._body, lease.grace_s, _log.warning)
+            winding = wind_up(
+                self._body,
+                lease.grace_s,
+                lambda reason: say(Word.WIND_UP_TROUBLE, member=member, reason=reason),
+            )
             future = asyncio.run_coroutine_threadsafe(winding, self.loop)
             try:
                 future.result(lease.grace_s)
             except Exception as error:
-                _log.warning("%s could not be wound up: %r", member, error)
+                say(Word.WIND_UP_TROUBLE, member=member, reason=repr(error))
         reservation = self._spec.reservation
         if reservation is not None and self._spec.own_group:
             removal = threading.Thread(
