@@ -420,7 +420,7 @@ class Head:
         if why == text and now - at < SAY_S:
             return
         # Many nodes change at once; a line for each helps nobody.
-        if now - at >= 1 or "all" in why or not text:
+        if now - at >= 1 or why.startswith("all ") or not text:
             self._teller.say(why)
             self._said = (why, now)
 
