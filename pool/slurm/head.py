@@ -6,6 +6,7 @@ publishes as `status.json`, so that nobody has to ask Slurm or a node for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,7 +19,8 @@ import anyio
 import anyio.abc
 
 from pool.errors import LaunchFailed, PoolError
-from pool.slurm import files, wire
+from pool.process import logs
+from pool.slurm import deaths, files, wire
 from pool.slurm import place as places
 from pool.slurm.driver import Driver, exit_code
 from pool.slurm.interactive import attach_script, attach_words
@@ -26,6 +28,7 @@ from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, judge, ju
 from pool.slurm.quorum import ranks_of
 from pool.slurm.requeue import requeue
 from pool.slurm.rollcall import RollServer
+from pool.slurm.script import CODE_FILE
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.warning import end_of, notice
@@ -37,6 +40,8 @@ SAY_S = 10.0
 """How often progress is said although nothing has changed."""
 STATUS_S = 5.0
 """How old a published status may get."""
+SRUN_S = 1.0
+"""How often what `srun` says is looked at."""
 LEAVE_S = 2.0
 """How long the others may take to leave."""
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
@@ -96,6 +101,7 @@ class Head:
         self._ready_at: float | None = None
         self._phase = "bring-up"
         self._changed = anyio.Event()
+        self._group = anyio.create_task_group()
         self._asked: int = 0
         self._notice: dict[str, Any] | None = None
         self._driver: Driver | None = None
@@ -124,14 +130,14 @@ class Head:
     async def run(self) -> int:
         """Lead the job to its end, and return its exit code. Nothing of it is left here then."""
         outcome = Outcome(1, "the head's node program broke")
-        async with anyio.create_task_group() as group:
-            self._group = group
+        async with self._group as group:
             try:
                 await self._server.open(self._setting.claim)
                 files.publish(self._folder / HEAD_FILE, self._card())
                 self._update(0, stage=Stage.SEEN)
                 self._addresses[0] = self._setting.address
                 group.start_soon(self._publish_status)
+                group.start_soon(self._hear_srun)
                 group.start_soon(self._work.run_services)
                 group.start_soon(self._work.keep_ray, "", self._on_listens)
                 outcome = await self._lead()
@@ -199,7 +205,7 @@ class Head:
             return f"there is no rank {rank!r}"
         node = self._nodes[rank]
         if node.host != host or node.stage is not Stage.ABSENT:
-            return f"rank {rank} is {node.host}, which {node.stage.word}"
+            return f"rank {rank} is {node.host}, {node.stage.word}"
         self._addresses[rank] = str(message.get("address"))
         self._update(rank, stage=Stage.CALLED)
         self._group.start_soon(self._await_canary, rank)
@@ -230,6 +236,8 @@ class Head:
                 if message.get("tail"):
                     self._tails[rank] = str(message["tail"])
                 stage, detail = Stage(message["stage"]), str(message.get("detail", ""))
+                if stage is Stage.JOINED and self._phase == "running":
+                    self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) has joined")
                 self._update(rank, stage=stage, detail=detail)
                 if message.get("tail"):
                     self._teller.say(f"node {self._nodes[rank].host} (rank {rank}): {detail}")
@@ -257,6 +265,21 @@ class Head:
             self._update(rank, stage=Stage.LOST, detail=why)
             if self._phase != "ending":
                 self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) is lost: {why}")
+
+    async def _hear_srun(self) -> None:
+        """Learn from `srun` of nodes that ended before they could call."""
+        path, cursor = self._folder / deaths.FILE, None
+        while True:
+            try:
+                text, cursor = await anyio.to_thread.run_sync(logs.read, path, cursor)
+            except OSError:
+                text = ""
+            for line in text.splitlines():
+                hosts, how = deaths.ended(line)
+                for node in self._nodes:
+                    if node.host in hosts and node.stage is Stage.ABSENT:
+                        self._on_lost(node.rank, f"its node program ended at once: {how}")
+            await anyio.sleep(SRUN_S)
 
     def _fail_services(self, rank: int, why: str) -> None:
         for service in self._services:
@@ -379,6 +402,8 @@ class Head:
             self._show_tail(outcome.rank)
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
+        with contextlib.suppress(OSError):  # for those who have yet to call
+            files.publish(self._folder / HEAD_FILE, {**self._card(), "over": outcome.why})
         async with anyio.create_task_group() as group:
             group.start_soon(self._work.stop)
             if self._driver is not None:
@@ -389,6 +414,8 @@ class Head:
             await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         self._phase = "ended"
         await self._write_status()
+        with contextlib.suppress(OSError):  # then srun's own code has to do
+            files.write(self._folder / CODE_FILE, f"{outcome.code}\n")
         if outcome.requeue:
             await requeue(self._place.job_id, self._teller)
         await self._server.close()
@@ -420,7 +447,7 @@ class Head:
         if why == text and now - at < SAY_S:
             return
         # Many nodes change at once; a line for each helps nobody.
-        if now - at >= 1 or why.startswith("all ") or not text:
+        if now - at >= 1 or why.startswith(("all ", "the ")) or not text:
             self._teller.say(why)
             self._said = (why, now)
 

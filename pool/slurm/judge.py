@@ -33,12 +33,12 @@ class Stage(enum.IntEnum):
 
 
 _WORDS = {
-    Stage.LOST: "is lost",
-    Stage.ABSENT: "has not called",
-    Stage.CALLED: "does not see the job's directory",
-    Stage.SEEN: "waits for the head's Ray",
-    Stage.STARTING: "starts Ray",
-    Stage.JOINED: "has joined",
+    Stage.LOST: "lost",
+    Stage.ABSENT: "no call yet",
+    Stage.CALLED: "has called, and is not seen in the job's directory",
+    Stage.SEEN: "waiting for the head's Ray",
+    Stage.STARTING: "starting Ray",
+    Stage.JOINED: "joined",
 }
 _WANTED = {"canary_s": Stage.SEEN, "call_s": Stage.CALLED, "join_s": Stage.JOINED}
 
@@ -155,7 +155,7 @@ def judge(seen: Seen, deadlines: Deadlines, least: int) -> Verdict:
     unready = [service for service in seen.services if not service.is_ready]
     joined = len(seen.nodes) - len(missing)
     if not unready and not missing:
-        return Verdict(Kind.GO, f"all {joined} nodes have joined")
+        return Verdict(Kind.GO, "all nodes have joined" if joined > 1 else "the node has joined")
     late_enough = seen.quorate_s is not None and seen.quorate_s >= deadlines.late_s
     alive = [node for node in missing if node.stage is not Stage.LOST]
     if not unready and joined >= least and (late_enough or not alive):

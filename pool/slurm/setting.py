@@ -59,14 +59,14 @@ async def set_up(job: SlurmJob, place: Place, teller: Teller) -> Setting:
     address = await anyio.to_thread.run_sync(home.own_address, place.role.host, others)
     if said := home.raise_open_files(job.open_files):
         teller.note(said)
-    own = Home(place.home(job))
+    own = Home(place.home(job), place.mark, job.stop_grace_s)
     if len(os.fsencode(own.ray)) + RAY_SOCKET_PART > SOCKET_PATH_MOST:
         raise ConfigError(f"{own.ray} is too long for Ray's sockets; give another temp_root")
-    for what in await anyio.to_thread.run_sync(own.take):
-        teller.note(f"removed {what}, left by an earlier run")
     try:
+        for what in await anyio.to_thread.run_sync(own.take):
+            teller.note(f"removed {what}, left by an earlier run")
         block, claim = home.claim(job.ports, address)
-    except ConfigError:
+    except (OSError, ConfigError):
         own.give_back()
         raise
     environ = _environ(job, place)

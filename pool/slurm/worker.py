@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from pool.errors import ConfigError, PoolError
+from pool.errors import PoolError
 from pool.slurm import files
 from pool.slurm.head import HEAD_FILE, NODE_FOLDER
 from pool.slurm.job import SlurmJob
@@ -20,6 +20,8 @@ from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.work import NodeWork
 
+REFUSED_MOST = 8
+"""How often a connection is refused, within seconds, by a head that listened before it said so."""
 OUTLIVE_S = 5.0
 """How much longer than the driver may take a worker waits, once all were asked to end."""
 
@@ -51,8 +53,8 @@ async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str,
     limit_s = job.deadlines.call_s
     with anyio.move_on_after(limit_s):
         found = await files.wait_for(look)
-        if "failed" in found:
-            raise HeadGone(f"the head has failed: {found['failed']}")
+        if "over" in found:
+            raise HeadGone(f"it is over: {found['over']}")
         own = path.parent / NODE_FOLDER / f"{place.role.rank}.json"
         card = {"cluster": place.cluster, "rank": place.role.rank, "host": place.role.host}
         await anyio.to_thread.run_sync(files.publish, own, card)
@@ -76,8 +78,11 @@ class Worker:
         self._teller = teller
         self._card = card
         self._line: Line | None = None
+        self._group = anyio.create_task_group()
         self._was_asked = False
         self._is_told = False
+        self._refusal = ""
+        self._is_over = False
         self._work = NodeWork(
             job=setting.job,
             place=setting.place,
@@ -102,12 +107,15 @@ class Worker:
                 host=place.role.host,
                 address=self._setting.address,
             )
-            async with anyio.create_task_group() as group:
-                self._group = group
+            async with self._group as group:
                 group.start_soon(line.keep)
                 is_good = await self._listen(line)
+                self._is_over = True
                 group.cancel_scope.cancel()
+            if self._refusal:
+                raise HeadGone(f"the head refuses this node: {self._refusal}")
         finally:
+            self._is_over = True
             with anyio.CancelScope(shield=True):
                 await self._leave(is_good)
         return 0 if self._is_told else 1
@@ -119,18 +127,25 @@ class Worker:
         warning = self._job.warning
         if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
             self._tell("notice", number=number)
-        elif number == signal.SIGTERM and not self._was_asked:
+        elif number == signal.SIGTERM and not (self._was_asked or self._is_over):
             self._was_asked = True
             self._group.start_soon(self._leave_in_time)
 
     async def _call(self) -> Line:
         address, port = str(self._card["address"]), int(self._card["call"])
+        refused = 0
         with anyio.move_on_after(self._job.deadlines.call_s):
             for pause_s in files.pauses():
                 try:
                     return await call(address, port, self._job.silence_s)
                 except OSError as error:
                     self._teller.note(f"the head does not answer: {error}")
+                    refused += isinstance(error, ConnectionRefusedError)
+                found = files.read(self._setting.place.folder(self._job) / HEAD_FILE) or {}
+                if "over" in found:
+                    raise HeadGone(f"it is over: {found['over']}")
+                if refused >= REFUSED_MOST:
+                    break
                 await anyio.sleep(pause_s)
         raise HeadGone(f"the head at {address}:{port} cannot be reached from this node")
 
@@ -142,7 +157,8 @@ class Worker:
                 case "welcome":
                     self._group.start_soon(self._work.run_services)
                 case "refused":
-                    raise ConfigError(f"the head refuses this node: {message.get('text')}")
+                    self._refusal = str(message.get("text"))
+                    return False
                 case "go" if message["turn"] != turn:
                     turn = message["turn"]
                     self._group.start_soon(self._work.keep_ray, str(message["address"]))
