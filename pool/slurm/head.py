@@ -31,7 +31,7 @@ from pool.slurm.rollcall import RollServer
 from pool.slurm.script import CODE_FILE
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
-from pool.slurm.warning import end_of, notice
+from pool.slurm.warning import asked_end, end_of, notice
 from pool.slurm.work import NodeWork, tail_of
 
 TICK_S = 0.5
@@ -59,12 +59,14 @@ class Outcome:
         code: Its exit code.
         why: In a sentence.
         rank: The node that is to blame, if it is one.
+        service: The service that is, if it is one.
         requeue: Whether to put the job back.
     """
 
     code: int
     why: str
     rank: int | None = None
+    service: str = ""
     requeue: bool = False
 
 
@@ -94,7 +96,7 @@ class Head:
             for service in job.services
         ]
         self._addresses: dict[int, str] = {}
-        self._tails: dict[int, str] = {}
+        self._tails: dict[tuple[int, str], str] = {}
         self._late_to_see: set[int] = set()
         self._turn = 0
         self._quorate_at: float | None = None
@@ -104,6 +106,7 @@ class Head:
         self._group = anyio.create_task_group()
         self._asked: int = 0
         self._notice: dict[str, Any] | None = None
+        self._is_warned = False
         self._driver: Driver | None = None
         self._outcome: Outcome | None = None
         self._said = ("", 0.0)
@@ -234,7 +237,7 @@ class Head:
         match message["what"]:
             case "did":
                 if message.get("tail"):
-                    self._tails[rank] = str(message["tail"])
+                    self._tails[rank, ""] = str(message["tail"])
                 stage, detail = Stage(message["stage"]), str(message.get("detail", ""))
                 if stage is Stage.JOINED and self._phase == "running":
                     self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) has joined")
@@ -256,7 +259,7 @@ class Head:
                 service.states[rank] = str(message.get("state"))
                 service.details[rank] = str(message.get("detail", ""))
                 if message.get("tail"):
-                    self._tails[rank] = str(message["tail"])
+                    self._tails[rank, service.name] = str(message["tail"])
         self._wake()
 
     def _on_lost(self, rank: int, why: str) -> None:
@@ -288,9 +291,18 @@ class Head:
                 service.details[rank] = why
 
     def _on_notice(self, name: str, lead_s: int) -> None:
-        if self._notice is not None:
+        if self._is_warned or self._phase in ("ending", "ended"):
             return
-        self._notice = notice(name, lead_s, time.time(), end_of(os.environ))
+        self._is_warned = True
+        self._group.start_soon(self._spread_notice, name, lead_s)
+
+    async def _spread_notice(self, name: str, lead_s: int) -> None:
+        came_at = time.time()
+        end = end_of(os.environ)
+        if end is None:
+            # Older versions of Slurm do not tell a job. This is one question, and seldom.
+            end = await asked_end(self._place.job_id)
+        self._notice = notice(name, lead_s, came_at, end)
         left_s = self._notice["deadline"] - time.time()
         self._teller.say(f"notice: {self._notice['reason']}; {left_s:.0f} s are left")
         try:
@@ -315,10 +327,11 @@ class Head:
             return Outcome(127, f"the driver could not be started: {failure}")
         self._teller.say(f"the driver runs, pid {self._driver.pid}")
         self._group.start_soon(self._wake_at_end, self._driver)
+        outcome = Outcome(1, "it is not known how the driver ended")
         async with anyio.create_task_group() as group:
             group.start_soon(self._driver.tee)
             outcome = await self._attend(self._driver)
-        return outcome  # noqa: RET504  # mypy does not see that the group swallows nothing
+        return outcome
 
     async def _bring_up(self) -> Outcome | None:
         while True:
@@ -328,7 +341,7 @@ class Head:
                 return Outcome(128 + self._asked, "it was asked to end before the driver ran")
             self._progress(verdict.why)
             if verdict.kind is Kind.FAIL:
-                return Outcome(1, verdict.why, verdict.rank)
+                return Outcome(1, verdict.why, verdict.rank, verdict.service)
             if verdict.kind is Kind.GO:
                 return None
             await _wait(changed)
@@ -341,7 +354,7 @@ class Head:
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
                 await driver.stop(self._job.stop_grace_s)
-                return Outcome(1, loss.why, loss.rank)
+                return Outcome(1, loss.why, loss.rank, loss.service)
             if self._asked and stop_at is None:
                 stop_at = self._teller.elapsed_s + self._job.driver_grace_s
             if self._must_requeue_now():
@@ -353,9 +366,7 @@ class Head:
             else:
                 await _wait(changed)
         ended = driver.exit
-        goes_back = (
-            self._job.requeue == "notice" and self._notice is not None and not ended.is_clean
-        )
+        goes_back = self._job.requeue == "notice" and self._is_warned and not ended.is_clean
         return Outcome(exit_code(ended), f"the driver ended ({ended})", requeue=goes_back)
 
     def _must_requeue_now(self) -> bool:
@@ -376,7 +387,7 @@ class Head:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
-                return Outcome(1, loss.why, loss.rank)
+                return Outcome(1, loss.why, loss.rank, loss.service)
             if self._asked:
                 return Outcome(0, "it was asked to end")
             if self._must_requeue_now():
@@ -399,7 +410,7 @@ class Head:
         self._outcome, self._phase = outcome, "ending"
         is_good = outcome.code == 0
         if outcome.rank is not None:
-            self._show_tail(outcome.rank)
+            self._show_tail(outcome.rank, outcome.service)
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
         with contextlib.suppress(OSError):  # for those who have yet to call
@@ -420,14 +431,17 @@ class Head:
             await requeue(self._place.job_id, self._teller)
         await self._server.close()
 
-    def _show_tail(self, rank: int) -> None:
+    def _show_tail(self, rank: int, service: str) -> None:
         host, count = self._nodes[rank].host, len(self._nodes)
-        log = places.log_of_ray(self._folder, rank, count)
-        tail = self._tails.get(rank, "")
-        if not tail:
+        if service:
+            log = places.log_of_service(self._folder, service, rank, count)
+        else:
+            log = places.log_of_ray(self._folder, rank, count)
             log = log if log.exists() else places.log_of_node(self._folder, rank, count)
-            tail = tail_of(log)
-        self._teller.show(f"the last lines of node {host} (rank {rank})", tail[-wire.TAIL_MOST :])
+        # What the node has sent along is newer than what a shared file system shows of it.
+        tail = self._tails.get((rank, service)) or tail_of(log)
+        title = f"the last lines of {log.name}, node {host} (rank {rank})"
+        self._teller.show(title, tail[-wire.TAIL_MOST :])
 
     # --- what is shown ---
 

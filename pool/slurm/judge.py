@@ -112,11 +112,13 @@ class Verdict:
         kind: What to do.
         why: In a sentence.
         rank: The node that is to blame, if it is one.
+        service: The service that is, if it is one.
     """
 
     kind: Kind
     why: str
     rank: int | None = None
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,7 @@ def judge_losses(seen: Seen, least: int) -> Verdict | None:
                 f"service {service.name} failed on node {_host(seen, rank)} (rank {rank}): "
                 f"{service.details.get(rank, '')}",
                 rank,
+                service.name,
             )
     return None
 
@@ -203,7 +206,8 @@ def _overdue(name: str, limit_s: float, seen: Seen, least: int) -> Verdict | Non
             f"{_host(seen, rank)}: {unready[0].details.get(rank) or 'it has not begun'}"
             for rank in starting[:NAMES_MOST]
         )
-        return Verdict(Kind.FAIL, f"{after} {_say_service(unready[0])} ({said})", starting[0])
+        why = f"{after} {_say_service(unready[0])} ({said})"
+        return Verdict(Kind.FAIL, why, starting[0], unready[0].name)
     wanted = _WANTED[name]
     # Whoever has not called at all cannot be blamed for the directory: that is another row.
     floor = Stage.CALLED if name == "canary_s" else Stage.LOST

@@ -208,10 +208,10 @@ class NodeWork:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._probe, service, probe, site)
-                ended = await running.wait()
+                await running.wait()
                 group.cancel_scope.cancel()
             if not self._is_stopping:
-                self._say_of(service, "failed", f"it ended ({ended})", tail_of(log))
+                self._say_of(service, "failed", f"it ended ({running.exit})", tail_of(log))
         finally:
             probes.close(site)
             await self._stop(running)
