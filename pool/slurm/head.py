@@ -331,7 +331,7 @@ class Head:
         async with anyio.create_task_group() as group:
             group.start_soon(self._driver.tee)
             outcome = await self._attend(self._driver)
-        return outcome
+        return outcome  # noqa: RET504  # a return in the group is none for mypy
 
     async def _bring_up(self) -> Outcome | None:
         while True:
