@@ -99,6 +99,7 @@ class Head:
         self._tails: dict[tuple[int, str], str] = {}
         self._late_to_see: set[int] = set()
         self._turn = 0
+        self._listens = False
         self._quorate_at: float | None = None
         self._ready_at: float | None = None
         self._phase = "bring-up"
@@ -158,7 +159,10 @@ class Head:
         name = signal.Signals(number).name
         if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
             self._on_notice(name, warning[1])
-        elif number in ASKED_TO_END and not self._asked:
+        elif number in ASKED_TO_END:
+            # Slurm and `srun` both send it. A second one must not disturb who is saving its work.
+            if self._asked:
+                return
             self._asked = number
         if self._driver is not None and self._driver.exit is None:
             passed = self._driver.forward(number)
@@ -225,13 +229,21 @@ class Head:
         await files.wait_for(look)
         self._update(rank, stage=Stage.SEEN)
         self._server.say_to(rank, "welcome")
-        if self._turn:
+        if self._listens:
             self._server.say_to(rank, "go", address=self.gcs, turn=self._turn)
 
     def _on_listens(self) -> None:
-        self._turn += 1
+        self._listens = True
         self._server.say("go", address=self.gcs, turn=self._turn)
         self._wake()
+
+    def _begin_turn(self) -> None:
+        """Begin anew with a head that does not listen yet: who had joined another has not."""
+        self._turn += 1
+        self._listens = False
+        for node in self._nodes[1:]:
+            if node.stage in (Stage.STARTING, Stage.JOINED):
+                self._update(node.rank, stage=Stage.SEEN)
 
     def _on_message(self, rank: int, message: Mapping[str, Any]) -> None:
         match message["what"]:
@@ -239,6 +251,10 @@ class Head:
                 if message.get("tail"):
                     self._tails[rank, ""] = str(message["tail"])
                 stage, detail = Stage(message["stage"]), str(message.get("detail", ""))
+                if rank == 0 and stage is Stage.STARTING:
+                    self._begin_turn()
+                elif rank != 0 and message.get("turn") != self._turn and stage is not Stage.LOST:
+                    return  # of a head that is no more
                 if stage is Stage.JOINED and self._phase == "running":
                     self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) has joined")
                 self._update(rank, stage=stage, detail=detail)
@@ -450,7 +466,7 @@ class Head:
         return Seen(
             nodes=tuple(self._nodes),
             services=tuple(self._services),
-            head_listens=self._turn > 0,
+            head_listens=self._listens,
             elapsed_s=now,
             quorate_s=None if self._quorate_at is None else now - self._quorate_at,
         )

@@ -215,7 +215,7 @@ class SlurmJob:
     tries: Tries = field(default_factory=Tries)
     silence_s: float = 15.0
     driver_grace_s: float = 20.0
-    stop_grace_s: float = 1.0
+    stop_grace_s: float = 0.5
     temp_root: str = "/tmp"  # noqa: S108  # a folder of this user alone is made there
     ray_logs: str = "failed"
     open_files: int = 65_535

@@ -160,7 +160,8 @@ def judge(seen: Seen, deadlines: Deadlines, least: int) -> Verdict:
         return Verdict(Kind.GO, "all nodes have joined" if joined > 1 else "the node has joined")
     late_enough = seen.quorate_s is not None and seen.quorate_s >= deadlines.late_s
     alive = [node for node in missing if node.stage is not Stage.LOST]
-    if not unready and joined >= least and (late_enough or not alive):
+    has_head = seen.nodes[0].stage is Stage.JOINED
+    if not unready and has_head and joined >= least and (late_enough or not alive):
         return Verdict(Kind.GO, f"{joined} nodes have joined; {_say(missing)}")
     words = [_say(missing)] if missing else []
     words += [_say_service(service) for service in unready]
@@ -212,7 +213,8 @@ def _overdue(name: str, limit_s: float, seen: Seen, least: int) -> Verdict | Non
     # Whoever has not called at all cannot be blamed for the directory: that is another row.
     floor = Stage.CALLED if name == "canary_s" else Stage.LOST
     late = [node for node in seen.nodes if floor <= node.stage < wanted]
-    if len(seen.nodes) - len(late) >= least or not late:
+    # The head cannot be spared, however many there are.
+    if not late or (late[0].rank != 0 and len(seen.nodes) - len(late) >= least):
         return None
     return Verdict(Kind.FAIL, f"{after} {_say(late)}", late[0].rank)
 

@@ -23,14 +23,13 @@ from pool.slurm import files, place, setting
 from pool.slurm.head import HEAD_FILE, NODE_FOLDER, Head
 from pool.slurm.job import SlurmJob, from_json
 from pool.slurm.place import Place
-from pool.slurm.rollcall import call
 from pool.slurm.telling import Teller
-from pool.slurm.worker import HeadGone, Worker, find_head
+from pool.slurm.worker import HeadGone, Worker, complain, find_head
 
 SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
-COMPLAIN_S = 30.0
+GIVE_UP_S = 30.0
 """How long a node that cannot take part tries to say so."""
 JOB_FILE_S = 3.0
 """How long a shared file system may take to show the job file, which is older than the job."""
@@ -144,19 +143,10 @@ async def _give_up(here: Place, calls: Sequence[int], teller: Teller, text: str)
     teller.say(f"node {here.role.host} (rank {here.role.rank}) cannot take part: {text}")
     if here.role.is_head:
         return
-    head = here.roles[0].host
-    with anyio.move_on_after(COMPLAIN_S):
+    with anyio.move_on_after(GIVE_UP_S):
         for pause_s in files.pauses():
-            for port in calls:
-                try:
-                    line = await call(head, port, COMPLAIN_S)
-                except OSError:
-                    continue
-                line.say("lost", key=here.key, host=here.role.host, text=text)
-                answer = await line.hear()
-                line.close()
-                if answer is not None and answer.get("text") == "noted":
-                    return
+            if await complain(here, calls, text):
+                return
             await anyio.sleep(pause_s)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -20,6 +20,9 @@ from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.work import NodeWork
 
+COMPLAIN_S = 5.0
+"""How long an answer to a complaint may take."""
+COMPLAIN_EVERY_S = 5.0
 REFUSED_MOST = 8
 """How often a connection is refused, within seconds, by a head that listened before it said so."""
 OUTLIVE_S = 5.0
@@ -28,6 +31,27 @@ OUTLIVE_S = 5.0
 
 class HeadGone(PoolError):
     """Say that there is no head to join; nobody is to be told."""
+
+
+async def complain(place: Place, calls: Sequence[int], text: str) -> bool:
+    """Tell the head, by its name and not by its file, why this node cannot take part.
+
+    Returns:
+        Whether a head of this run has heard it.
+    """
+    for port in calls:
+        try:
+            line = await call(place.roles[0].host, port, COMPLAIN_S)
+        except OSError:
+            continue
+        line.say("lost", key=place.key, host=place.role.host, text=text)
+        answer = None
+        with anyio.move_on_after(COMPLAIN_S):
+            answer = await line.hear()
+        line.close()
+        if answer is not None and answer.get("text") == "noted":
+            return True
+    return False
 
 
 async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str, Any]:
@@ -52,7 +76,16 @@ async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str,
 
     limit_s = job.deadlines.call_s
     with anyio.move_on_after(limit_s):
-        found = await files.wait_for(look)
+        found = None
+        with anyio.move_on_after(job.deadlines.canary_s):
+            found = await files.wait_for(look)
+        while found is None:
+            # A head of this run that answers has published its file: it is not seen from here.
+            text = f"{path} is not seen here{strange}; is its directory shared?"
+            if await complain(place, job.ports.calls(), text):
+                raise HeadGone(text)
+            with anyio.move_on_after(COMPLAIN_EVERY_S):
+                found = await files.wait_for(look)
         if "over" in found:
             raise HeadGone(f"it is over: {found['over']}")
         own = path.parent / NODE_FOLDER / f"{place.role.rank}.json"
@@ -82,6 +115,7 @@ class Worker:
         self._was_asked = False
         self._is_told = False
         self._refusal = ""
+        self._turn = 0
         self._is_over = False
         self._work = NodeWork(
             job=setting.job,
@@ -151,7 +185,6 @@ class Worker:
 
     async def _listen(self, line: Line) -> bool:
         """Do as the head says. Returns whether the job ended well."""
-        turn = 0
         while (message := await line.hear()) is not None:
             match message["what"]:
                 case "welcome":
@@ -159,8 +192,8 @@ class Worker:
                 case "refused":
                     self._refusal = str(message.get("text"))
                     return False
-                case "go" if message["turn"] != turn:
-                    turn = message["turn"]
+                case "go" if message["turn"] != self._turn:
+                    self._turn = message["turn"]
                     self._group.start_soon(self._work.keep_ray, str(message["address"]))
                 case "end":
                     self._is_told = True
@@ -190,5 +223,5 @@ class Worker:
     def _tell(self, what: str, **fields: Any) -> None:
         if self._line is not None:
             if isinstance(stage := fields.get("stage"), Stage):
-                fields["stage"] = int(stage)
+                fields |= {"stage": int(stage), "turn": self._turn}
             self._line.say(what, **fields)
