@@ -207,6 +207,8 @@ class Head:
                 if node.host == message.get("host"):
                     self._update(node.rank, stage=Stage.LOST, detail=str(message.get("text")))
             return "noted"
+        if self._outcome is not None:
+            return f"it is over: {self._outcome.why}"
         rank, host = message.get("rank"), message.get("host")
         if not isinstance(rank, int) or not 0 < rank < len(self._nodes):
             return f"there is no rank {rank!r}"

@@ -15,7 +15,7 @@ from pool.slurm.head import HEAD_FILE, NODE_FOLDER
 from pool.slurm.job import SlurmJob
 from pool.slurm.judge import Stage
 from pool.slurm.place import Place
-from pool.slurm.rollcall import Line, call
+from pool.slurm.rollcall import Line, RollServer, call
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.work import NodeWork
@@ -132,7 +132,17 @@ class Worker:
         """Work, and return the exit code: 0 if the head has told this node to leave."""
         place = self._setting.place
         is_good = False
+        # The port that claims this node's block may have been that of another's head a moment ago:
+        # who calls it is told, and does not wait for an answer.
+        refuser = RollServer(
+            place.key,
+            self._job.silence_s,
+            hello=lambda _: "this node is no head",
+            hear=lambda *_: None,
+            lost=lambda *_: None,
+        )
         try:
+            await refuser.open(self._setting.claim)
             line = self._line = await self._call()
             line.say(
                 "hello",
@@ -152,6 +162,7 @@ class Worker:
             self._is_over = True
             with anyio.CancelScope(shield=True):
                 await self._leave(is_good)
+                await refuser.close()
         return 0 if self._is_told else 1
 
     def on_signal(self, number: int) -> None:

@@ -45,7 +45,7 @@ def test_secrets_are_not_shown(name: str) -> None:
 
 def test_the_rest_is_shown_but_for_passwords_in_addresses() -> None:
     environ = {
-        "PWD": "/home/me",
+        "PWD": "/shared/me",
         "KEYBOARD": "us",
         "AUTHOR": "me",
         "MONKEY": "x",

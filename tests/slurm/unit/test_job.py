@@ -141,7 +141,7 @@ def test_no_option_of_the_job_can_be_given_again(option: str) -> None:
 
 def test_a_path_that_a_batch_script_cannot_hold_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        SlurmJob(name="a", nodes=1).at(Path("/home/me/my files"))
+        SlurmJob(name="a", nodes=1).at(Path("/shared/me/my files"))
     assert caught.value.field == "directory"
 
 
