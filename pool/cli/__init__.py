@@ -24,6 +24,7 @@ from pool.cli import (
     reap,
     roll,
     scale,
+    slurm,
     status,
     top,
 )
@@ -36,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(slurm.app)
 
 
 def main() -> None:
