@@ -37,7 +37,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(slurm.app)
 
 
 def main() -> None:
@@ -76,3 +75,4 @@ app.command("drain")(drain.drain)
 app.command("roll")(roll.roll)
 app.command("reap")(reap.reap)
 app.command("logs")(logs.logs)
+app.add_typer(slurm.app)
