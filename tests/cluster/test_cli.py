@@ -107,7 +107,9 @@ def test_addresses_where_no_cluster_is_are_refused_in_a_sentence(world: World) -
     for address, says in (
         ("ray://127.0.0.1:10001", "give that of the cluster's GCS, as host:port"),
         ("127.0.0.1:1", "nobody answers at"),
-        ("nowhere", "no Ray cluster was found: "),
+        ("nowhere", "give that of the cluster's GCS, as host:port"),
+        (":", "give that of the cluster's GCS, as host:port"),
+        ("nowhere.invalid:6379", "nowhere.invalid"),
     ):
         done = run(world, "list", "--address", address)
         assert (done.returncode, says in done.stderr) == (3, True), done.stderr

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ import ray
 
 from pool.cluster.interface import Actor, Found, Identity, Observer
 from pool.cluster.ray import inventory, private
+from pool.cluster.ray.deaths import first_line
 from pool.cluster.ray.topology import ray_topology
 from pool.errors import ConfigError, SourceUnavailable
 from pool.planning.topology import Topology
@@ -102,7 +104,13 @@ def observe(address: str | None = None) -> RayObserver:
         return RayObserver()
     assert found is not None
     _check_answers(found)
-    return RayObserver(private.look_at(found))
+    try:
+        client = private.look_at(found)
+    except Exception as error:
+        raise ConfigError(
+            f"the cluster at {found} does not let this process in: {first_line(error)}", "address"
+        ) from error
+    return RayObserver(client)
 
 
 def join(address: str | None = None) -> None:
@@ -132,11 +140,14 @@ def join(address: str | None = None) -> None:
         ) from error
 
 
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5}")
+
+
 def _find(address: str | None) -> str | None:
     given = address or os.environ.get("RAY_ADDRESS")
     if address is None and ray.is_initialized():
         return None
-    if given is not None and "://" in given:
+    if given not in (None, "auto") and not _ADDRESS.fullmatch(given):
         raise ConfigError(
             f"the address is {given!r}; give that of the cluster's GCS, as host:port (on the head "
             "node, port 6379 by default)",
