@@ -376,6 +376,8 @@ class Head:
             verdict = judge(self._seen(), self._job.deadlines, self._job.least)
             if self._asked:
                 return Outcome(128 + self._asked, "it was asked to end before the driver ran")
+            if self._must_requeue_now():
+                return Outcome(1, f"its time is over, and {verdict.why}", requeue=True)
             self._progress(verdict.why)
             if verdict.kind is Kind.FAIL:
                 return Outcome(1, verdict.why, verdict.rank, verdict.service)
