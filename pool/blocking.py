@@ -110,6 +110,10 @@ class ReplicaPool:
         """Scale to nothing and report; see `pool.ReplicaPool.drain`."""
         return self._call(lambda pool: pool.drain(timeout_s=timeout_s))
 
+    def drain_slot(self, index: int, reason: str = "it was asked to leave") -> None:
+        """Let one slot's member leave in good order; see `pool.ReplicaPool.drain_slot`."""
+        self._call(lambda pool: pool.drain_slot(index, reason))
+
     def roll(
         self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
     ) -> RollResult:

@@ -56,7 +56,7 @@ async def explain_target(observer: Observer, voice: Voice, target: str) -> None:
 
 
 def _pool_lines(view: PoolView) -> Iterator[Text | str]:
-    from pool.cli.tree import facts, headline, member_notes, slot_line
+    from pool.cli.tree import facts, headline, member_notes, since, slot_line
     from pool.cli.words import duration
 
     yield headline(view)
@@ -69,11 +69,11 @@ def _pool_lines(view: PoolView) -> Iterator[Text | str]:
         yield f"failures: none is remembered; {span} are answered with a restart"
     well = 0
     for slot in view.snapshot.slots:
-        notes = [] if slot.member is None else list(member_notes(slot.member))
+        notes = [] if slot.member is None else list(member_notes(slot.member, since(view)))
         if not slot.reason and not notes and (slot.member is None or not slot.member.health):
             well += 1
             continue
-        yield slot_line(slot)
+        yield slot_line(slot, since(view))
         yield from notes
     if view.snapshot.slots:
         yield f"{well} of {len(view.snapshot.slots)} slots are as they should be"
@@ -83,18 +83,18 @@ def _pool_lines(view: PoolView) -> Iterator[Text | str]:
 
 def _slot_lines(view: PoolView, index: int) -> Iterator[Text | str]:
     from pool.cli.targets import slot_of
-    from pool.cli.tree import headline, host_line, host_notes, member_notes, slot_line
+    from pool.cli.tree import headline, host_line, host_notes, member_notes, since, slot_line
     from pool.cli.words import duration
     from pool.control.window import hosts_of
 
     slot = slot_of(view, index)
     yield headline(view)
-    yield slot_line(slot)
+    yield slot_line(slot, since(view))
     member = slot.member
     if member is not None:
         why = member.why or "it is the first of its states"
-        yield f"it is {member.state} since {duration(member.age_s + view.age_s)}: {why}"
-        yield from member_notes(member)
+        yield f"it is {member.state} since {duration(member.age_s + since(view))}: {why}"
+        yield from member_notes(member, since(view))
         for host in hosts_of(member):
             yield host_line(host)
             yield from host_notes(host)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pool.cli.tree import facts, headline, host_line, member_notes, slot_line
+from pool.cli.tree import facts, headline, host_line, member_notes, since, slot_line
 from pool.control.window import PoolView, hosts_of, look
 from pool.errors import SourceUnavailable
 
@@ -88,12 +88,12 @@ class Frame:
         below: list[Text] = []
         if slots and (member := slots[self.slot].member) is not None:
             below = [Text(), Text(f"{member.id}: {member.state}: {member.why or 'it is new'}")]
-            below += [*member_notes(member), *map(host_line, hosts_of(member))]
+            below += [*member_notes(member, since(view)), *map(host_line, hosts_of(member))]
         room = max(1, height - len(head) - len(below))
         first = max(0, min(self.slot - room // 2, len(slots) - room))
         rows = []
         for number, slot in enumerate(slots[first : first + room], first):
-            row = slot_line(slot)
+            row = slot_line(slot, since(view))
             if number == self.slot:
                 row.stylize("reverse")
             rows.append(row)

@@ -61,16 +61,16 @@ async def reap_pools(
     report = await take_away(name, dry_run=True, cluster=cluster)
     if report.reaped and not dry_run:
         count = len(report.reaped)
-        what = "".join(f"\n  {each}" for each in report.reaped)
+        what = "".join(f"\n  {each}" for each in sorted(report.reaped))
         voice.confirm(f"This will be taken away, {count} in all:{what}")
         report = await take_away(name, cluster=cluster)
     if voice.as_json:
         voice.document(dry_run=dry_run, reaped=report.reaped, kept=report.kept)
         return
     verb = "would be taken away" if dry_run else "taken away"
-    for what in report.reaped:
+    for what in sorted(report.reaped):
         voice.show(f"{verb}: {what}")
-    for what, reason in report.kept.items():
+    for what, reason in sorted(report.kept.items()):
         voice.show(f"left alone: {what}: {reason}")
     if not report.reaped:
         voice.show("There is nothing to take away.")

@@ -10,6 +10,7 @@ from rich.tree import Tree
 from pool.cli.words import STATUS_STYLES, STYLES, amounts, count, duration, short
 from pool.control.window import HostView, Picture, PoolView, hosts_of
 from pool.manager.snapshot import MemberSnapshot, SlotSnapshot
+from pool.planning.lifecycle import State
 
 
 def draw(view: PoolView, *, hosts: bool = True) -> Tree:
@@ -24,9 +25,9 @@ def draw(view: PoolView, *, hosts: bool = True) -> Tree:
         tree.add(line)
     if view.snapshot is not None:
         for slot in view.snapshot.slots:
-            branch = tree.add(slot_line(slot))
+            branch = tree.add(slot_line(slot, since(view)))
             if slot.member is not None:
-                _add_below(branch, slot.member, hosts)
+                _add_below(branch, slot.member, since(view), hosts)
     return tree
 
 
@@ -88,30 +89,39 @@ def budgets(picture: Picture) -> str:
     return "; ".join(parts)
 
 
-def slot_line(slot: SlotSnapshot) -> Text:
-    """Write a slot in one line: its rank or role, its member, and why it is as it is."""
+def since(view: PoolView) -> float:
+    """Return the seconds by which what is shown has become older; none when nobody shows it."""
+    return view.age_s if view.can_be_asked else 0.0
+
+
+def slot_line(slot: SlotSnapshot, later_s: float = 0.0) -> Text:
+    """Write a slot in one line: its rank or role, its member, and why it is as it is.
+
+    Args:
+        slot: The slot.
+        later_s: How long ago that was.
+    """
     what = f"rank {slot.rank}" if slot.rank is not None else str(slot.role)
     text = Text(f"{what}  slot {slot.index}  ")
     member = slot.member
     if member is None:
         text.append("no member", "yellow")
         return text.append(f"  {slot.reason}" if slot.reason else "")
-    text.append(f"{member.state} {duration(member.age_s)}", STYLES[member.state])
+    text.append(f"{member.state} {duration(member.age_s + later_s)}", STYLES[member.state])
     text.append(f"  {member.id}", "dim")
     if member.in_flight:
         text.append(f"  {member.in_flight} in flight")
-    reason = slot.reason or member.health
-    if reason and reason != str(member.state):
-        text.append(f"  {reason}")
-    return text
+    reason = "" if slot.reason == str(member.state) else slot.reason
+    reason = reason or member.health or ("" if member.state is State.READY else member.why)
+    return text.append(f"  {reason}") if reason else text
 
 
-def member_notes(member: MemberSnapshot) -> Iterator[Text]:
+def member_notes(member: MemberSnapshot, later_s: float = 0.0) -> Iterator[Text]:
     """Write what an operator has to know of a member beyond its state, a line each."""
     for notice in member.notices:
-        yield Text(f"notice: {notice.text}  {left(notice.left_s)}", "yellow")
+        yield Text(f"notice: {notice.text}  {left(notice.left_s - later_s)}", "yellow")
     if member.ends_in_s is not None:
-        yield Text(f"cut off; it ends by its lease, {left(member.ends_in_s)}", "yellow")
+        yield Text(f"cut off; it ends by its lease, {left(member.ends_in_s - later_s)}", "yellow")
 
 
 def left(seconds: float) -> str:
@@ -139,8 +149,8 @@ def host_notes(host: HostView) -> Iterator[Text]:
         yield text.append(f"  pid {process.pid}  {ports}".rstrip(), "dim")
 
 
-def _add_below(branch: Tree, member: MemberSnapshot, hosts: bool) -> None:
-    for line in member_notes(member):
+def _add_below(branch: Tree, member: MemberSnapshot, later_s: float, hosts: bool) -> None:
+    for line in member_notes(member, later_s):
         branch.add(line)
     for host in hosts_of(member) if hosts else ():
         below = branch.add(host_line(host))

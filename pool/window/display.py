@@ -11,6 +11,7 @@ A cluster that cannot be asked is asked again later; the age of what is shown te
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from pool.cluster.interface import Cluster
 from pool.errors import SourceUnavailable
 from pool.log import Word, say
 from pool.window import codec
-from pool.window.keys import VERSION, Key, of_pool, pack, unpack
+from pool.window.keys import ROOT, VERSION, Key, of_pool, pack, unpack
 from pool.window.requests import ANSWER, REQUEST, Answer, Request, Stage, read_request
 
 SPACING_S = 1.0
@@ -33,6 +34,10 @@ EVENTS_A_PART = 100
 PARTS_KEPT = 20
 """So many events are shown: 100 in each of 20 documents, of which the last alone changes."""
 ANSWERS_KEPT = 100
+SWEPT_AFTER_S = 60.0
+"""When a pool looks once for what dead ones left; most pools are opened for longer than that."""
+KEPT_S = 86400.0
+"""How long what a dead pool showed is kept, for whoever wants to know what became of it."""
 CLOSE_S = 3.0
 
 
@@ -98,6 +103,7 @@ class Display:
 
     async def run(self) -> None:
         """Show the pool and take requests until it is cancelled."""
+        sweep_at = anyio.current_time() + SWEPT_AFTER_S
         async with anyio.create_task_group() as tasks:
             while True:
                 try:
@@ -105,6 +111,9 @@ class Display:
                         await self._begin()
                     await self._show()
                     await self._take(tasks)
+                    if anyio.current_time() >= sweep_at:
+                        sweep_at = math.inf
+                        await self._sweep()
                     self._trouble = ""
                 except Exception as error:
                     # The pool goes on; who looks at it sees the age of what was shown last.
@@ -155,6 +164,21 @@ class Display:
         self._said = self._next - len(self._events)
         self._has_begun = True
 
+    async def _sweep(self) -> None:
+        """Take away what dead pools of other names showed long ago; detached ones may live on."""
+        found = await self._cluster.published(ROOT)
+        for text, packed in found.items():
+            key = Key.parse(text)
+            if key is None or key.part != PICTURE:
+                continue
+            document = unpack(packed) or {}
+            owner, at = document.get("owner"), document.get("published_at")
+            is_old = isinstance(at, float) and self._cluster.unix_time() - at > KEPT_S
+            if not is_old or document.get("detached") is not False or not isinstance(owner, str):
+                continue
+            if await self._cluster.is_gone(owner):
+                await self._cluster.withdraw(str(Key(key.pool, key.instance)))
+
     async def _show(self) -> None:
         now = anyio.current_time()
         values: dict[str, bytes] = {}
@@ -174,7 +198,7 @@ class Display:
         said = self._next
         if values:
             try:
-                await self._cluster.publish(values)
+                await self._publish(values)
             except SourceUnavailable:
                 self._is_changed = True
                 raise
@@ -232,7 +256,12 @@ class Display:
 
     async def _answer(self, answer: Answer) -> None:
         document = {"version": VERSION, **codec.to_json(answer)}
-        await self._cluster.publish({self._key(f"{ANSWER}{answer.id}"): pack(document)})
+        await self._publish({self._key(f"{ANSWER}{answer.id}"): pack(document)})
+
+    async def _publish(self, values: Mapping[str, bytes]) -> None:
+        # Shielded: what is given up on the way could arrive after the pool took down the rest.
+        with anyio.CancelScope(shield=True):
+            await self._cluster.publish(values)
 
 
 ANSWER_LASTS_S = 60.0

@@ -43,3 +43,10 @@ def test_only_the_tables_edges_are_taken_and_an_illegal_one_tells_the_story(
             assert caught.value.story == tuple(str(step) for step in life.story)
             assert "rollout/3.1" in str(caught.value)
     assert len(life.story) <= STORY_LENGTH
+
+
+def test_it_says_why_it_is_in_its_state() -> None:
+    life = Lifecycle("a/0.1", now=0.0)
+    assert life.why == ""
+    life.advance(State.STARTING, "its reservation is ready", now=1.0)
+    assert life.why == "its reservation is ready"

@@ -27,7 +27,7 @@ def play(main: Callable[[SimulatedCluster], Awaitable[None]], nodes: int = 2) ->
 
 
 def replicas(cluster: SimulatedCluster, **options: Any) -> pool.ReplicaPool:
-    return pool.ReplicaPool("a", **{"shape": SHAPE, "cluster": cluster, **options})
+    return pool.ReplicaPool(**{"name": "a", "shape": SHAPE, "cluster": cluster, **options})
 
 
 async def shown(cluster: SimulatedCluster, condition: Callable[[PoolView], bool]) -> PoolView:
@@ -98,6 +98,24 @@ def test_of_a_pool_whose_driver_died_the_last_is_shown_until_the_next_of_its_nam
             await anyio.sleep(3)
             [view] = await look(cluster)
             assert view.status == "running"
+
+    play(main)
+
+
+def test_what_a_dead_pool_showed_is_kept_for_a_day() -> None:
+    async def main(cluster: SimulatedCluster) -> None:
+        async def drive(view: SimulatedCluster) -> None:
+            async with replicas(view):
+                await anyio.sleep_forever()
+
+        driver = cluster.drive(drive)
+        await anyio.sleep(5)
+        cluster.crash(driver)
+        for hours, names in ((1, ["a", "b"]), (24, ["b"])):
+            await anyio.sleep(hours * 3600)
+            async with replicas(cluster, name="b"):
+                await anyio.sleep(70)
+                assert [view.name for view in await look(cluster)] == names
 
     play(main)
 
