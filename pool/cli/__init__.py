@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pool.cli import slurm
+
 __all__ = ["main"]
 
 app = typer.Typer(
@@ -16,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(slurm.app)
 
 
 def main() -> None:

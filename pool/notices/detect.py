@@ -20,6 +20,7 @@ from typing import TypeVar
 from pool.errors import SourceUnavailable
 from pool.notices import aws, azure, gce, kubernetes
 from pool.notices.background import Background
+from pool.notices.file import FileNotice
 from pool.notices.http_source import HttpNoticeSource
 from pool.notices.service import Reply, check_url
 from pool.notices.slurm import SlurmWallTime
@@ -28,6 +29,8 @@ from pool.planning.notice import Notice
 
 GROUP = "pool.notices"
 """The group of entry points."""
+SLURM_NOTICE = "POOL_SLURM_NOTICE"
+"""Where a job of `pool slurm` writes that Slurm has warned of its end."""
 TRIES = 2
 TIMEOUT_S = 1.0
 EXTENSION_TIMEOUT_S = 5.0
@@ -86,6 +89,8 @@ class Detected(NodeNoticeSource):
         found = [source for sources in await asyncio.gather(*looks) for source in sources]
         if os.environ.get("SLURM_JOB_ID") and os.environ.get("SLURM_JOB_END_TIME"):
             found.append(SlurmWallTime())
+        if path := os.environ.get(SLURM_NOTICE):
+            found.append(FileNotice(path))
         names = ", ".join(source.name for source in found) or "nothing"
         _log.info("of sources of notices, this node has %s", names)
         return found

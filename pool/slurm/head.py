@@ -1,0 +1,489 @@
+"""The head's node program: it calls the roll, judges, runs the driver, and ends the job.
+
+It is the one place where it is known how everybody is, so it alone decides. What it knows it
+publishes as `status.json`, so that nobody has to ask Slurm or a node for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from pool.errors import LaunchFailed, PoolError
+from pool.slurm import files, wire
+from pool.slurm import place as places
+from pool.slurm.driver import Driver, exit_code
+from pool.slurm.interactive import attach_script, attach_words
+from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, judge, judge_losses
+from pool.slurm.quorum import ranks_of
+from pool.slurm.requeue import requeue
+from pool.slurm.rollcall import RollServer
+from pool.slurm.setting import Setting
+from pool.slurm.telling import Teller
+from pool.slurm.warning import end_of, notice
+from pool.slurm.work import NodeWork, tail_of
+
+TICK_S = 0.5
+"""How often deadlines are looked at; whatever happens is seen when it does."""
+SAY_S = 10.0
+"""How often progress is said although nothing has changed."""
+STATUS_S = 5.0
+"""How old a published status may get."""
+LEAVE_S = 2.0
+"""How long the others may take to leave."""
+ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+
+HEAD_FILE = "head.json"
+STATUS_FILE = "status.json"
+NODE_FOLDER = "nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the job ended.
+
+    Args:
+        code: Its exit code.
+        why: In a sentence.
+        rank: The node that is to blame, if it is one.
+        requeue: Whether to put the job back.
+    """
+
+    code: int
+    why: str
+    rank: int | None = None
+    requeue: bool = False
+
+
+class Head:
+    """Lead the job from the head's node.
+
+    Args:
+        setting: The head's node.
+        teller: For the user.
+    """
+
+    def __init__(self, setting: Setting, teller: Teller) -> None:
+        job, place = setting.job, setting.place
+        self._setting = setting
+        self._job = job
+        self._place = place
+        self._teller = teller
+        self._folder = place.folder(job)
+        self._nodes = [NodeView(rank=role.rank, host=role.host) for role in place.roles]
+        self._services = [
+            ServiceView(
+                name=service.name,
+                quorum=service.quorum,
+                states=dict.fromkeys(ranks_of(service.where, len(place.roles)), "starting"),
+                details={},
+            )
+            for service in job.services
+        ]
+        self._addresses: dict[int, str] = {}
+        self._tails: dict[int, str] = {}
+        self._late_to_see: set[int] = set()
+        self._turn = 0
+        self._quorate_at: float | None = None
+        self._ready_at: float | None = None
+        self._phase = "bring-up"
+        self._changed = anyio.Event()
+        self._asked: int = 0
+        self._notice: dict[str, Any] | None = None
+        self._driver: Driver | None = None
+        self._outcome: Outcome | None = None
+        self._said = ("", 0.0)
+        self._began_at = time.time()
+        self._server = RollServer(
+            place.key, job.silence_s, self._on_hello, self._on_message, self._on_lost
+        )
+        self._work = NodeWork(
+            job=job,
+            place=place,
+            home=setting.home,
+            block=setting.block,
+            address=setting.address,
+            environ=setting.environ,
+            tell=lambda what, **fields: self._on_message(0, {"what": what, **fields}),
+            teller=teller,
+        )
+
+    @property
+    def gcs(self) -> str:
+        """Where the head's Ray listens."""
+        return f"{self._setting.address}:{self._setting.block['gcs']}"
+
+    async def run(self) -> int:
+        """Lead the job to its end, and return its exit code. Nothing of it is left here then."""
+        outcome = Outcome(1, "the head's node program broke")
+        async with anyio.create_task_group() as group:
+            self._group = group
+            try:
+                await self._server.open(self._setting.claim)
+                files.publish(self._folder / HEAD_FILE, self._card())
+                self._update(0, stage=Stage.SEEN)
+                self._addresses[0] = self._setting.address
+                group.start_soon(self._publish_status)
+                group.start_soon(self._work.run_services)
+                group.start_soon(self._work.keep_ray, "", self._on_listens)
+                outcome = await self._lead()
+            except (PoolError, OSError) as error:
+                outcome = Outcome(1, str(error), 0)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._end(outcome)
+                group.cancel_scope.cancel()
+        return outcome.code
+
+    def on_signal(self, number: int) -> None:
+        """Take a signal that this program got."""
+        warning = self._job.warning
+        name = signal.Signals(number).name
+        if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
+            self._on_notice(name, warning[1])
+        elif number in ASKED_TO_END and not self._asked:
+            self._asked = number
+        if self._driver is not None and self._driver.exit is None:
+            passed = self._driver.forward(number)
+            words = "passed on to the driver" if passed else "which the driver does not handle"
+            self._teller.say(f"{name} came, {words}")
+        else:
+            self._teller.say(f"{name} came")
+        self._wake()
+
+    # --- what happens ---
+
+    def _card(self) -> dict[str, Any]:
+        return {
+            "cluster": self._place.cluster,
+            "job": self._place.job_id,
+            "attempt": self._place.attempt,
+            "host": self._place.role.host,
+            "address": self._setting.address,
+            "call": self._setting.block["call"],
+            "gcs": self.gcs,
+        }
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _update(self, rank: int, *, stage: Stage, detail: str = "") -> None:
+        before = self._nodes[rank]
+        if before.stage is Stage.LOST:
+            return  # for good
+        self._nodes[rank] = replace(before, stage=stage, detail=detail)
+        joined = sum(node.stage is Stage.JOINED for node in self._nodes)
+        if joined < self._job.least:
+            self._quorate_at = None
+        elif self._quorate_at is None:
+            self._quorate_at = self._teller.elapsed_s
+        self._wake()
+
+    def _on_hello(self, message: Mapping[str, Any]) -> str:
+        if message["what"] == "lost":
+            # It cannot take part, and knows only its name: the directory is not there.
+            for node in self._nodes:
+                if node.host == message.get("host"):
+                    self._update(node.rank, stage=Stage.LOST, detail=str(message.get("text")))
+            return "noted"
+        rank, host = message.get("rank"), message.get("host")
+        if not isinstance(rank, int) or not 0 < rank < len(self._nodes):
+            return f"there is no rank {rank!r}"
+        node = self._nodes[rank]
+        if node.host != host or node.stage is not Stage.ABSENT:
+            return f"rank {rank} is {node.host}, which {node.stage.word}"
+        self._addresses[rank] = str(message.get("address"))
+        self._update(rank, stage=Stage.CALLED)
+        self._group.start_soon(self._await_canary, rank)
+        return ""
+
+    async def _await_canary(self, rank: int) -> None:
+        """Welcome a node once its file is seen here: then the directory is shared both ways."""
+        path = self._folder / NODE_FOLDER / f"{rank}.json"
+
+        def look() -> bool | None:
+            found = files.read(path)
+            return True if found and found.get("cluster") == self._place.cluster else None
+
+        await files.wait_for(look)
+        self._update(rank, stage=Stage.SEEN)
+        self._server.say_to(rank, "welcome")
+        if self._turn:
+            self._server.say_to(rank, "go", address=self.gcs, turn=self._turn)
+
+    def _on_listens(self) -> None:
+        self._turn += 1
+        self._server.say("go", address=self.gcs, turn=self._turn)
+        self._wake()
+
+    def _on_message(self, rank: int, message: Mapping[str, Any]) -> None:
+        match message["what"]:
+            case "did":
+                if message.get("tail"):
+                    self._tails[rank] = str(message["tail"])
+                stage, detail = Stage(message["stage"]), str(message.get("detail", ""))
+                self._update(rank, stage=stage, detail=detail)
+                if message.get("tail"):
+                    self._teller.say(f"node {self._nodes[rank].host} (rank {rank}): {detail}")
+            case "service":
+                self._on_service(rank, message)
+            case "notice":
+                warning = self._job.warning
+                if warning is not None:
+                    self._on_notice(f"SIG{warning[0].removeprefix('SIG')}", warning[1])
+            case _:
+                pass  # goodbyes are told when the line is closed
+
+    def _on_service(self, rank: int, message: Mapping[str, Any]) -> None:
+        for service in self._services:
+            if service.name == message.get("name") and rank in service.states:
+                service.states[rank] = str(message.get("state"))
+                service.details[rank] = str(message.get("detail", ""))
+                if message.get("tail"):
+                    self._tails[rank] = str(message["tail"])
+        self._wake()
+
+    def _on_lost(self, rank: int, why: str) -> None:
+        if why:
+            self._fail_services(rank, why)
+            self._update(rank, stage=Stage.LOST, detail=why)
+            if self._phase != "ending":
+                self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) is lost: {why}")
+
+    def _fail_services(self, rank: int, why: str) -> None:
+        for service in self._services:
+            if rank in service.states:
+                service.states[rank] = "failed"
+                service.details[rank] = why
+
+    def _on_notice(self, name: str, lead_s: int) -> None:
+        if self._notice is not None:
+            return
+        self._notice = notice(name, lead_s, time.time(), end_of(os.environ))
+        left_s = self._notice["deadline"] - time.time()
+        self._teller.say(f"notice: {self._notice['reason']}; {left_s:.0f} s are left")
+        try:
+            files.publish(self._folder / "notice.json", self._notice)
+        except OSError as error:
+            self._teller.say(f"the notice cannot be published: {error}")
+        self._wake()
+
+    # --- what follows ---
+
+    async def _lead(self) -> Outcome:
+        if (failed := await self._bring_up()) is not None:
+            return failed
+        self._ready_at = time.time()
+        self._phase = "running"
+        self._wake()
+        if not self._job.command:
+            return await self._stay()
+        try:
+            self._driver = await Driver.start(self._job, self._place, self._driver_environ())
+        except LaunchFailed as failure:
+            return Outcome(127, f"the driver could not be started: {failure}")
+        self._teller.say(f"the driver runs, pid {self._driver.pid}")
+        self._group.start_soon(self._wake_at_end, self._driver)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._driver.tee)
+            outcome = await self._attend(self._driver)
+        return outcome  # noqa: RET504  # mypy does not see that the group swallows nothing
+
+    async def _bring_up(self) -> Outcome | None:
+        while True:
+            changed = self._changed = anyio.Event()
+            verdict = judge(self._seen(), self._job.deadlines, self._job.least)
+            if self._asked:
+                return Outcome(128 + self._asked, "it was asked to end before the driver ran")
+            self._progress(verdict.why)
+            if verdict.kind is Kind.FAIL:
+                return Outcome(1, verdict.why, verdict.rank)
+            if verdict.kind is Kind.GO:
+                return None
+            await _wait(changed)
+
+    async def _attend(self, driver: Driver) -> Outcome:
+        """See the driver to its end."""
+        stop_at = None
+        while driver.exit is None:
+            changed = self._changed = anyio.Event()
+            loss = judge_losses(self._seen(), self._job.least)
+            if loss is not None:
+                await driver.stop(self._job.stop_grace_s)
+                return Outcome(1, loss.why, loss.rank)
+            if self._asked and stop_at is None:
+                stop_at = self._teller.elapsed_s + self._job.driver_grace_s
+            if self._must_requeue_now():
+                self._teller.say("the driver is asked to end, as the job has to go back now")
+                await driver.stop(self._job.driver_grace_s)
+            elif stop_at is not None and self._teller.elapsed_s >= stop_at:
+                self._teller.say(f"the driver did not end in {self._job.driver_grace_s:g} s")
+                await driver.stop(self._job.stop_grace_s)
+            else:
+                await _wait(changed)
+        ended = driver.exit
+        goes_back = (
+            self._job.requeue == "notice" and self._notice is not None and not ended.is_clean
+        )
+        return Outcome(exit_code(ended), f"the driver ended ({ended})", requeue=goes_back)
+
+    def _must_requeue_now(self) -> bool:
+        if self._notice is None or self._job.requeue != "notice":
+            return False
+        margin_s = self._job.requeue_margin_s + self._job.driver_grace_s
+        return bool(time.time() >= self._notice["deadline"] - margin_s)
+
+    async def _stay(self) -> Outcome:
+        """Keep the cluster up until somebody ends the job."""
+        path = Path(self._job.workdir) / f"{self._place.job_id}-attach.sh"
+        try:
+            files.write(path, attach_script(self._job, self._place), mode=0o700)
+            self._teller.say(f"the cluster is up; {path}, or: {attach_words(self._place.job_id)}")
+        except OSError as error:
+            self._teller.say(f"the cluster is up; {path} cannot be written: {error}")
+        while True:
+            changed = self._changed = anyio.Event()
+            loss = judge_losses(self._seen(), self._job.least)
+            if loss is not None:
+                return Outcome(1, loss.why, loss.rank)
+            if self._asked:
+                return Outcome(0, "it was asked to end")
+            if self._must_requeue_now():
+                return Outcome(0, "its time is over", requeue=True)
+            await _wait(changed)
+
+    async def _wake_at_end(self, driver: Driver) -> None:
+        await driver.wait()
+        self._wake()
+
+    def _driver_environ(self) -> dict[str, str]:
+        return {
+            **self._setting.environ,
+            "RAY_ADDRESS": self.gcs,
+            "POOL_SLURM_READY_EPOCH": f"{self._ready_at:.3f}",
+        }
+
+    async def _end(self, outcome: Outcome) -> None:
+        """Have everybody leave, and leave."""
+        self._outcome, self._phase = outcome, "ending"
+        is_good = outcome.code == 0
+        if outcome.rank is not None:
+            self._show_tail(outcome.rank)
+        self._teller.say(f"the end: {outcome.why}")
+        self._server.say("end", text=outcome.why, is_good=is_good)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._work.stop)
+            if self._driver is not None:
+                group.start_soon(self._driver.stop, self._job.stop_grace_s)
+            with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
+                await self._server.gone()
+        if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
+            await anyio.to_thread.run_sync(self._work.keep_ray_logs)
+        self._phase = "ended"
+        await self._write_status()
+        if outcome.requeue:
+            await requeue(self._place.job_id, self._teller)
+        await self._server.close()
+
+    def _show_tail(self, rank: int) -> None:
+        host, count = self._nodes[rank].host, len(self._nodes)
+        log = places.log_of_ray(self._folder, rank, count)
+        tail = self._tails.get(rank, "")
+        if not tail:
+            log = log if log.exists() else places.log_of_node(self._folder, rank, count)
+            tail = tail_of(log)
+        self._teller.show(f"the last lines of node {host} (rank {rank})", tail[-wire.TAIL_MOST :])
+
+    # --- what is shown ---
+
+    def _seen(self) -> Seen:
+        now = self._teller.elapsed_s
+        return Seen(
+            nodes=tuple(self._nodes),
+            services=tuple(self._services),
+            head_listens=self._turn > 0,
+            elapsed_s=now,
+            quorate_s=None if self._quorate_at is None else now - self._quorate_at,
+        )
+
+    def _progress(self, why: str) -> None:
+        text, at = self._said
+        now = self._teller.elapsed_s
+        if why == text and now - at < SAY_S:
+            return
+        # Many nodes change at once; a line for each helps nobody.
+        if now - at >= 1 or "all" in why or not text:
+            self._teller.say(why)
+            self._said = (why, now)
+
+    async def _publish_status(self) -> None:
+        written: object = None
+        at = 0.0
+        while True:
+            state = (tuple(self._nodes), self._phase, self._notice, str(self._services))
+            now = self._teller.elapsed_s
+            if state != written or now - at >= STATUS_S:
+                written, at = state, now
+                await self._write_status()
+            await anyio.sleep(TICK_S)
+
+    async def _write_status(self) -> None:
+        status = self.status()
+        path = self._folder / STATUS_FILE
+        try:
+            await anyio.to_thread.run_sync(files.publish, path, status)
+        except OSError as error:
+            self._teller.note(f"the status cannot be published: {error}")
+
+    def status(self) -> dict[str, Any]:
+        """Return what `pool slurm status` shows."""
+        driver, outcome = self._driver, self._outcome
+        block = self._setting.block
+        return {
+            **self._card(),
+            "name": self._job.name,
+            "phase": self._phase,
+            "dashboard": f"{self._setting.address}:{block['dashboard']}",
+            "started_at": self._began_at,
+            "ready_at": self._ready_at,
+            "updated_at": time.time(),
+            "min_nodes": self._job.least,
+            "nodes": [
+                {
+                    "rank": node.rank,
+                    "host": node.host,
+                    "address": self._addresses.get(node.rank),
+                    "state": node.stage.name.lower(),
+                    "detail": node.detail,
+                }
+                for node in self._nodes
+            ],
+            "services": [
+                {
+                    "name": service.name,
+                    "needed": service.needed,
+                    "states": {str(rank): state for rank, state in service.states.items()},
+                    "details": {str(rank): said for rank, said in service.details.items() if said},
+                }
+                for service in self._services
+            ],
+            "driver": None if driver is None else {
+                "pid": driver.pid,
+                "exit": None if driver.exit is None else exit_code(driver.exit),
+            },
+            "notice": self._notice,
+            "outcome": None if outcome is None else {"code": outcome.code, "why": outcome.why},
+        }  # fmt: skip
+
+
+async def _wait(changed: anyio.Event) -> None:
+    with anyio.move_on_after(TICK_S):
+        await changed.wait()

@@ -1,0 +1,201 @@
+"""The roll call: one connection from each node program to the head's, open from start to end.
+
+A process that ends, however it does, has its connections closed by the kernel, so the other side
+hears of it at once. A machine that ends, or is cut off, closes nothing: so both sides say something
+each second, and who has been silent for too long is lost. What is counted are our own looks, and
+not seconds: a loop that ran late has not listened, and so proves nothing (INV-9).
+
+A connection that breaks is not taken up again. The node is lost to the head in that moment, and the
+head to the node, which leaves: neither has to guess what the other believes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+
+from pool.slurm import wire
+
+BEAT_S = 1.0
+HELLO_S = 10.0
+CONNECT_S = 5.0
+
+
+class Line:
+    """One end of a connection."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence_s: float
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._most = max(2, round(silence_s / BEAT_S))
+        self._quiet = 0
+        self.is_silent = False
+        """Whether it was closed because nothing came any more."""
+        raw = writer.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def own_address(self) -> str:
+        """This end's address."""
+        return str(self._writer.get_extra_info("sockname")[0])
+
+    def say(self, what: str, **fields: Any) -> None:
+        """Send a message. It never waits; a closed line takes it and is silent."""
+        if not self._writer.is_closing():
+            self._writer.write(wire.encode(what, **fields))
+
+    async def hear(self) -> Mapping[str, Any] | None:
+        """Wait for a message; None when there are no more. Beats are heard, and left out."""
+        while True:
+            try:
+                line = await self._reader.readline()
+                if not line.endswith(b"\n"):
+                    return None
+                self._quiet = 0
+                message = wire.decode(line)
+            except (OSError, ValueError):
+                return None
+            if message["what"] != "beat":
+                return message
+
+    async def keep(self) -> None:
+        """Say that we live, and close the line when nothing comes any more."""
+        while not self._writer.is_closing():
+            self.say("beat")
+            await anyio.sleep(BEAT_S)
+            self._quiet += 1
+            if self._quiet > self._most:
+                self.is_silent = True
+                self._writer.transport.abort()
+
+    async def flush(self, within_s: float = 1.0) -> None:
+        """Wait until what was said is on its way."""
+        with contextlib.suppress(OSError), anyio.move_on_after(within_s):
+            await self._writer.drain()
+
+    def close(self) -> None:
+        """Close it; what was said still goes out."""
+        self._writer.close()
+
+
+class RollServer:
+    """The head's end: who has called, and is still there.
+
+    Args:
+        key: The secret that a caller has to know.
+        silence_s: How long one may be silent.
+        hello: Told of a caller; returns why it is refused, or nothing.
+        hear: Told of each message, with the rank.
+        lost: Told of a rank whose line is closed, and why; nothing if it had said goodbye.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        silence_s: float,
+        hello: Callable[[Mapping[str, Any]], str],
+        hear: Callable[[int, Mapping[str, Any]], None],
+        lost: Callable[[int, str], None],
+    ) -> None:
+        self._key = key
+        self._silence_s = silence_s
+        self._hello = hello
+        self._hear = hear
+        self._lost = lost
+        self._lines: dict[int, Line] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def open(self, claimed: socket.socket) -> None:
+        """Listen at a socket that is bound."""
+        self._server = await asyncio.start_server(self._serve, sock=claimed, limit=wire.LONGEST)
+
+    def say(self, what: str, **fields: Any) -> None:
+        """Say something to everybody."""
+        for line in self._lines.values():
+            line.say(what, **fields)
+
+    def say_to(self, rank: int, what: str, **fields: Any) -> None:
+        """Say something to one, if it is there."""
+        if rank in self._lines:
+            self._lines[rank].say(what, **fields)
+
+    async def gone(self) -> None:
+        """Wait until nobody is on the line. Cancelling ends the wait."""
+        await self._empty.wait()
+
+    async def close(self) -> None:
+        """Hang up, and let nobody call any more."""
+        if self._server is not None:
+            self._server.close()
+        for line in self._lines.values():
+            line.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        line = Line(reader, writer, self._silence_s)
+        try:
+            message = None
+            with anyio.move_on_after(HELLO_S):
+                message = await line.hear()
+            if message is None or not hmac.compare_digest(
+                str(message.get("key")).encode(), self._key.encode()
+            ):
+                line.say("refused", text="this is the head of another job, or of another run")
+            elif refusal := self._hello(message):
+                line.say("refused", text=refusal)
+            else:
+                await self._attend(int(message["rank"]), line)
+        finally:
+            line.close()
+            self._tasks.discard(task)
+
+    async def _attend(self, rank: int, line: Line) -> None:
+        self._lines[rank] = line
+        self._empty.clear()
+        said_goodbye = False
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(line.keep)
+                while (message := await line.hear()) is not None:
+                    said_goodbye = said_goodbye or message["what"] == "bye"
+                    self._hear(rank, message)
+                group.cancel_scope.cancel()
+        finally:
+            del self._lines[rank]
+            if not self._lines:
+                self._empty.set()
+        if said_goodbye:
+            self._lost(rank, "")
+        elif line.is_silent:
+            self._lost(rank, f"nothing was heard of it for {self._silence_s:g} s")
+        else:
+            self._lost(rank, "its node program is gone: the connection was closed")
+
+
+async def call(address: str, port: int, silence_s: float) -> Line:
+    """Connect to the head.
+
+    Raises:
+        OSError: It does not answer.
+    """
+    with anyio.move_on_after(CONNECT_S):
+        reader, writer = await asyncio.open_connection(address, port, limit=wire.LONGEST)
+        return Line(reader, writer, silence_s)
+    raise TimeoutError(f"{address}:{port} did not answer in {CONNECT_S:g} s")

@@ -1,0 +1,101 @@
+"""The batch script: under forty lines, one `srun`, nothing to decide. Pure.
+
+Whatever a shell has to get right it can get wrong: pipelines that lose a status, quoting, `kill`
+of a number that is another process by now. So the shell makes one secret and becomes `srun`.
+
+Of `srun`'s options three are there because a site's defaults differ: `--wait=0`, or the tasks that
+are left are killed some time after the first has ended; `--kill-on-bad-exit=0`, or the loss of one
+node ends a job that could go on; `--mpi=none`, or each task waits for an MPI program to begin. And
+`--cpu-bind=none`: a task is a whole node, and not one core of it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePosixPath
+
+from pool.slurm.environment import KEY
+from pool.slurm.job import SlurmJob
+
+LINES_MOST = 40
+
+
+def job_file(job: SlurmJob) -> PurePosixPath:
+    """Return where the nodes read the job: its name is its content's, so it is never changed."""
+    return PurePosixPath(job.directory) / "jobs" / f"{job.name}-{job.digest}.json"
+
+
+def render(job: SlurmJob) -> str:
+    """Return the batch script of a job whose paths are full (`SlurmJob.at`)."""
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *(f"#SBATCH {option}" for option in batch_options(job)),
+            "# Made by `pool slurm`. All that is decided is decided in Python, on the nodes.",
+            "set -euo pipefail",
+            f"read -r {KEY} </proc/sys/kernel/random/uuid  # the nodes of this run know each other",
+            f"export {KEY}",
+            "exec " + " \\\n  ".join(_lines(srun(job))),
+            "",
+        ]
+    )
+
+
+def batch_options(job: SlurmJob) -> list[str]:
+    """Return the options of `sbatch`."""
+    named = {
+        "time": job.time,
+        "partition": job.partition,
+        "account": job.account,
+        "qos": job.qos,
+        "gres": job.asked_gres,
+        "signal": job.signal,
+    }
+    return [
+        f"--job-name={job.name}",
+        f"--nodes={job.nodes}",
+        "--ntasks-per-node=1",
+        f"--output={job.directory}/{job.name}-%j.out",
+        "--open-mode=append",
+        f"--chdir={job.workdir}",
+        *(f"--{name}={value}" for name, value in named.items() if value),
+        "--requeue" if job.requeue != "never" else "--no-requeue",
+        *(["--no-kill"] if job.least < job.nodes else []),
+        *job.sbatch,
+    ]
+
+
+def srun(job: SlurmJob) -> list[str]:
+    """Return the one `srun`."""
+    calls = ",".join(map(str, job.ports.calls()))
+    return [
+        "srun",
+        f"--nodes={job.nodes}",
+        f"--ntasks={job.nodes}",
+        "--ntasks-per-node=1",
+        "--kill-on-bad-exit=0",
+        "--wait=0",
+        *(["--no-kill"] if job.least < job.nodes else []),
+        "--mpi=none",
+        "--cpu-bind=none",
+        "--export=ALL",
+        "--input=none",
+        *job.srun,
+        *job.container,
+        job.python,
+        "-m",
+        "pool.slurm.node",
+        f"--call={calls}",
+        *([f"--head={job.head}"] if job.head else []),
+        str(job_file(job)),
+    ]
+
+
+def _lines(words: list[str]) -> list[str]:
+    """Fold the words into lines, each word quoted for the shell."""
+    lines = [""]
+    for word in map(shlex.quote, words):
+        if lines[-1] and len(lines[-1]) + len(word) > 88:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return lines

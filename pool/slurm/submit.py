@@ -1,0 +1,128 @@
+"""What is done from outside a job: submit it, find its files, cancel it. One call of Slurm each."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pool.errors import PoolError
+from pool.slurm import files, script
+from pool.slurm import place as places
+from pool.slurm.head import STATUS_FILE
+from pool.slurm.job import SlurmJob
+
+TIMEOUT_S = 60.0
+
+
+class SlurmRefused(PoolError):
+    """Say that a command of Slurm failed, or is not there.
+
+    Args:
+        command: The command.
+        said: What it said.
+    """
+
+    def __init__(self, command: str, said: str) -> None:
+        super().__init__(command, said)
+        self.command = command
+        self.said = said
+
+    def __str__(self) -> str:
+        return f"{self.command}: {self.said}"
+
+
+class JobUnknown(PoolError):
+    """Say that a job has no files here.
+
+    Args:
+        job_id: The job.
+        directory: Where it was looked for.
+    """
+
+    def __init__(self, job_id: str, directory: str) -> None:
+        super().__init__(job_id, directory)
+        self.job_id = job_id
+        self.directory = directory
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} has no files in {self.directory}: it has not begun (squeue tells), "
+            "or its directory is another; give --directory"
+        )
+
+
+def submit(job: SlurmJob) -> str:
+    """Submit a job whose paths are full, and return its number.
+
+    Raises:
+        SlurmRefused: Slurm does not take it.
+        OSError: The job's directory cannot be written.
+    """
+    file = Path(script.job_file(job))
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.write(file, job.to_json())
+    said = _ask(["sbatch", "--parsable"], stdin=script.render(job))
+    return said.split(";")[0].strip()  # the cluster's name may follow
+
+
+def cancel(job_id: str) -> None:
+    """Cancel a job.
+
+    Raises:
+        SlurmRefused: Slurm does not do it.
+    """
+    _ask(["scancel", job_id])
+
+
+def folder_of(directory: Path, job_id: str) -> Path:
+    """Return the folder of a job's latest run.
+
+    Raises:
+        JobUnknown: There is none.
+    """
+    attempt = -1
+    for found in directory.glob(f"{job_id}*"):
+        if found.name == job_id:
+            attempt = max(attempt, 0)
+        number = found.name.removeprefix(f"{job_id}-r")
+        if number != found.name and number.isdecimal():
+            attempt = max(attempt, int(number))
+    if attempt < 0:
+        raise JobUnknown(job_id, str(directory))
+    return places.folder_of(directory, job_id, attempt)
+
+
+def status_of(directory: Path, job_id: str) -> dict[str, Any]:
+    """Return what the job's latest run has published.
+
+    Raises:
+        JobUnknown: It has published nothing.
+    """
+    found = files.read(folder_of(directory, job_id) / STATUS_FILE)
+    if found is None:
+        raise JobUnknown(job_id, str(directory))
+    return found
+
+
+def logs_of(folder: Path) -> list[Path]:
+    """Return the logs of a run, by name."""
+    with contextlib.suppress(OSError):
+        return sorted(path for path in (folder / "logs").iterdir() if path.suffix == ".log")
+    return []
+
+
+def _ask(argv: Sequence[str], stdin: str = "") -> str:
+    try:
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except FileNotFoundError:
+        raise SlurmRefused(argv[0], "there is no such command; is Slurm on this machine?") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmRefused(argv[0], f"no answer in {TIMEOUT_S:g} s") from None
+    if done.returncode != 0:
+        raise SlurmRefused(argv[0], done.stderr.strip() or f"it ended with {done.returncode}")
+    return done.stdout
