@@ -52,11 +52,14 @@ class Jobs:
         facts = self.facts(job)
         return facts["JobState"], facts["ExitCode"]
 
-    def ended_at(self, job: str) -> float:
-        """Return when the controller noted a job's end; `EndTime` is cut to whole seconds."""
+    def noted_end(self, job: str) -> float | None:
+        """Return when the controller noted a job's end, by its log, which asks it nothing.
+
+        `EndTime`, which it says when it is asked, is cut to whole seconds.
+        """
         log = (self.lab.folder / "log" / "slurmctld").read_text()
         ends = re.findall(rf"^\[(\S+)\] _job_complete: JobId={job} done$", log, re.MULTILINE)
-        return datetime.fromisoformat(ends[-1]).timestamp()
+        return datetime.fromisoformat(ends[-1]).timestamp() if ends else None
 
     def cancel(self, job: str) -> None:
         """Cancel a job."""

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -328,13 +328,25 @@ class SlurmLab:
     def strangers(self, node: str) -> list[str]:
         """Describe the processes on a node that are neither the lab's nor Slurm's."""
         found = []
+        for process in self._strange(node):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+        return found
+
+    def end_strangers(self) -> None:
+        """Kill whatever runs on the nodes that is neither the lab's nor Slurm's."""
+        for node in self.nodes:
+            for process in self._strange(node):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    def _strange(self, node: str) -> Iterator[psutil.Process]:
         for process in self.processes(node):
             with contextlib.suppress(psutil.NoSuchProcess):
                 is_first = process.pid == self._first_pids[node]
                 is_ended = process.status() == psutil.STATUS_ZOMBIE
                 if not (is_first or is_ended or process.name() in {"slurmd", "slurmstepd"}):
-                    found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
-        return found
+                    yield process
 
     def process(self, node: str, pid: int) -> psutil.Process:
         """Return the process that is called `pid` on a node; here it has another number."""
