@@ -333,6 +333,15 @@ class SlurmLab:
                 found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
         return found
 
+    def find(self, node: str, words: str) -> list[psutil.Process]:
+        """Return the processes on a node whose command line has some words, the oldest first."""
+        found = []
+        for process in self._strange(node):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if words in " ".join(process.cmdline()):
+                    found.append(process)
+        return sorted(found, key=lambda process: process.create_time())
+
     def end_strangers(self) -> None:
         """Kill whatever runs on the nodes that is neither the lab's nor Slurm's."""
         for node in self.nodes:

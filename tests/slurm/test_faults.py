@@ -38,8 +38,7 @@ def running(cluster: Cluster, driver: str = WAIT, **given: object) -> str:
 
 def on(slurm: SlurmLab, node: str, words: str) -> psutil.Process:
     """Return the oldest process on a node whose command line has these words."""
-    found = [each for each in slurm.processes(node) if words in " ".join(each.cmdline())]
-    return min(found, key=lambda each: each.create_time())
+    return slurm.find(node, words)[0]
 
 
 def program(slurm: SlurmLab, node: str) -> psutil.Process:
