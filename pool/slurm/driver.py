@@ -11,6 +11,7 @@ import anyio
 
 from pool.process import logs, pids
 from pool.process.launch import Exit, Launch, LogLimit, Running, launch
+from pool.slurm import mop
 from pool.slurm import place as places
 from pool.slurm.job import SlurmJob
 from pool.slurm.place import Place
@@ -50,7 +51,7 @@ class Driver:
                 log=log,
                 limit=LOG_LIMIT,
                 grace_s=job.stop_grace_s,
-                identity=f"slurm-{place.mark}/driver",
+                identity=mop.identity(place.mark, "driver"),
             )
         )
         return cls(running, log, begin)

@@ -58,8 +58,13 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return what was published; None while nothing is, or nothing that can be read."""
+    """Return what was published; None while nothing is, or nothing that can be read.
+
+    NB: NFS remembers for half a minute that a file was not there. Listing its folder makes the
+    client ask again.
+    """
     try:
+        os.listdir(path.parent)
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

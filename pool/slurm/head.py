@@ -6,6 +6,7 @@ publishes as `status.json`, so that nobody has to ask Slurm or a node for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,7 +19,8 @@ import anyio
 import anyio.abc
 
 from pool.errors import LaunchFailed, PoolError
-from pool.slurm import files, wire
+from pool.process import logs
+from pool.slurm import deaths, files, wire
 from pool.slurm import place as places
 from pool.slurm.driver import Driver, exit_code
 from pool.slurm.interactive import attach_script, attach_words
@@ -26,9 +28,10 @@ from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, judge, ju
 from pool.slurm.quorum import ranks_of
 from pool.slurm.requeue import requeue
 from pool.slurm.rollcall import RollServer
+from pool.slurm.script import CODE_FILE
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
-from pool.slurm.warning import end_of, notice
+from pool.slurm.warning import asked_end, end_of, notice
 from pool.slurm.work import NodeWork, tail_of
 
 TICK_S = 0.5
@@ -37,6 +40,8 @@ SAY_S = 10.0
 """How often progress is said although nothing has changed."""
 STATUS_S = 5.0
 """How old a published status may get."""
+SRUN_S = 1.0
+"""How often what `srun` says is looked at."""
 LEAVE_S = 2.0
 """How long the others may take to leave."""
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
@@ -54,12 +59,14 @@ class Outcome:
         code: Its exit code.
         why: In a sentence.
         rank: The node that is to blame, if it is one.
+        service: The service that is, if it is one.
         requeue: Whether to put the job back.
     """
 
     code: int
     why: str
     rank: int | None = None
+    service: str = ""
     requeue: bool = False
 
 
@@ -89,15 +96,18 @@ class Head:
             for service in job.services
         ]
         self._addresses: dict[int, str] = {}
-        self._tails: dict[int, str] = {}
+        self._tails: dict[tuple[int, str], str] = {}
         self._late_to_see: set[int] = set()
         self._turn = 0
+        self._listens = False
         self._quorate_at: float | None = None
         self._ready_at: float | None = None
         self._phase = "bring-up"
         self._changed = anyio.Event()
+        self._group = anyio.create_task_group()
         self._asked: int = 0
         self._notice: dict[str, Any] | None = None
+        self._is_warned = False
         self._driver: Driver | None = None
         self._outcome: Outcome | None = None
         self._said = ("", 0.0)
@@ -124,14 +134,14 @@ class Head:
     async def run(self) -> int:
         """Lead the job to its end, and return its exit code. Nothing of it is left here then."""
         outcome = Outcome(1, "the head's node program broke")
-        async with anyio.create_task_group() as group:
-            self._group = group
+        async with self._group as group:
             try:
                 await self._server.open(self._setting.claim)
                 files.publish(self._folder / HEAD_FILE, self._card())
                 self._update(0, stage=Stage.SEEN)
                 self._addresses[0] = self._setting.address
                 group.start_soon(self._publish_status)
+                group.start_soon(self._hear_srun)
                 group.start_soon(self._work.run_services)
                 group.start_soon(self._work.keep_ray, "", self._on_listens)
                 outcome = await self._lead()
@@ -149,7 +159,10 @@ class Head:
         name = signal.Signals(number).name
         if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
             self._on_notice(name, warning[1])
-        elif number in ASKED_TO_END and not self._asked:
+        elif number in ASKED_TO_END:
+            # Slurm and `srun` both send it. A second one must not disturb who is saving its work.
+            if self._asked:
+                return
             self._asked = number
         if self._driver is not None and self._driver.exit is None:
             passed = self._driver.forward(number)
@@ -194,12 +207,14 @@ class Head:
                 if node.host == message.get("host"):
                     self._update(node.rank, stage=Stage.LOST, detail=str(message.get("text")))
             return "noted"
+        if self._outcome is not None:
+            return f"it is over: {self._outcome.why}"
         rank, host = message.get("rank"), message.get("host")
         if not isinstance(rank, int) or not 0 < rank < len(self._nodes):
             return f"there is no rank {rank!r}"
         node = self._nodes[rank]
         if node.host != host or node.stage is not Stage.ABSENT:
-            return f"rank {rank} is {node.host}, which {node.stage.word}"
+            return f"rank {rank} is {node.host}, {node.stage.word}"
         self._addresses[rank] = str(message.get("address"))
         self._update(rank, stage=Stage.CALLED)
         self._group.start_soon(self._await_canary, rank)
@@ -216,20 +231,34 @@ class Head:
         await files.wait_for(look)
         self._update(rank, stage=Stage.SEEN)
         self._server.say_to(rank, "welcome")
-        if self._turn:
+        if self._listens:
             self._server.say_to(rank, "go", address=self.gcs, turn=self._turn)
 
     def _on_listens(self) -> None:
-        self._turn += 1
+        self._listens = True
         self._server.say("go", address=self.gcs, turn=self._turn)
         self._wake()
+
+    def _begin_turn(self) -> None:
+        """Begin anew with a head that does not listen yet: who had joined another has not."""
+        self._turn += 1
+        self._listens = False
+        for node in self._nodes[1:]:
+            if node.stage in (Stage.STARTING, Stage.JOINED):
+                self._update(node.rank, stage=Stage.SEEN)
 
     def _on_message(self, rank: int, message: Mapping[str, Any]) -> None:
         match message["what"]:
             case "did":
                 if message.get("tail"):
-                    self._tails[rank] = str(message["tail"])
+                    self._tails[rank, ""] = str(message["tail"])
                 stage, detail = Stage(message["stage"]), str(message.get("detail", ""))
+                if rank == 0 and stage is Stage.STARTING:
+                    self._begin_turn()
+                elif rank != 0 and message.get("turn") != self._turn and stage is not Stage.LOST:
+                    return  # of a head that is no more
+                if stage is Stage.JOINED and self._phase == "running":
+                    self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) has joined")
                 self._update(rank, stage=stage, detail=detail)
                 if message.get("tail"):
                     self._teller.say(f"node {self._nodes[rank].host} (rank {rank}): {detail}")
@@ -248,7 +277,7 @@ class Head:
                 service.states[rank] = str(message.get("state"))
                 service.details[rank] = str(message.get("detail", ""))
                 if message.get("tail"):
-                    self._tails[rank] = str(message["tail"])
+                    self._tails[rank, service.name] = str(message["tail"])
         self._wake()
 
     def _on_lost(self, rank: int, why: str) -> None:
@@ -258,6 +287,21 @@ class Head:
             if self._phase != "ending":
                 self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) is lost: {why}")
 
+    async def _hear_srun(self) -> None:
+        """Learn from `srun` of nodes that ended before they could call."""
+        path, cursor = self._folder / deaths.FILE, None
+        while True:
+            try:
+                text, cursor = await anyio.to_thread.run_sync(logs.read, path, cursor)
+            except OSError:
+                text = ""
+            for line in text.splitlines():
+                hosts, how = deaths.ended(line)
+                for node in self._nodes:
+                    if node.host in hosts and node.stage is Stage.ABSENT:
+                        self._on_lost(node.rank, f"its node program ended at once: {how}")
+            await anyio.sleep(SRUN_S)
+
     def _fail_services(self, rank: int, why: str) -> None:
         for service in self._services:
             if rank in service.states:
@@ -265,9 +309,18 @@ class Head:
                 service.details[rank] = why
 
     def _on_notice(self, name: str, lead_s: int) -> None:
-        if self._notice is not None:
+        if self._is_warned or self._phase in ("ending", "ended"):
             return
-        self._notice = notice(name, lead_s, time.time(), end_of(os.environ))
+        self._is_warned = True
+        self._group.start_soon(self._spread_notice, name, lead_s)
+
+    async def _spread_notice(self, name: str, lead_s: int) -> None:
+        came_at = time.time()
+        end = end_of(os.environ)
+        if end is None:
+            # Older versions of Slurm do not tell a job. This is one question, and seldom.
+            end = await asked_end(self._place.job_id)
+        self._notice = notice(name, lead_s, came_at, end)
         left_s = self._notice["deadline"] - time.time()
         self._teller.say(f"notice: {self._notice['reason']}; {left_s:.0f} s are left")
         try:
@@ -292,10 +345,11 @@ class Head:
             return Outcome(127, f"the driver could not be started: {failure}")
         self._teller.say(f"the driver runs, pid {self._driver.pid}")
         self._group.start_soon(self._wake_at_end, self._driver)
+        outcome = Outcome(1, "it is not known how the driver ended")
         async with anyio.create_task_group() as group:
             group.start_soon(self._driver.tee)
             outcome = await self._attend(self._driver)
-        return outcome  # noqa: RET504  # mypy does not see that the group swallows nothing
+        return outcome  # noqa: RET504  # a return in the group is none for mypy
 
     async def _bring_up(self) -> Outcome | None:
         while True:
@@ -305,7 +359,7 @@ class Head:
                 return Outcome(128 + self._asked, "it was asked to end before the driver ran")
             self._progress(verdict.why)
             if verdict.kind is Kind.FAIL:
-                return Outcome(1, verdict.why, verdict.rank)
+                return Outcome(1, verdict.why, verdict.rank, verdict.service)
             if verdict.kind is Kind.GO:
                 return None
             await _wait(changed)
@@ -318,7 +372,7 @@ class Head:
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
                 await driver.stop(self._job.stop_grace_s)
-                return Outcome(1, loss.why, loss.rank)
+                return Outcome(1, loss.why, loss.rank, loss.service)
             if self._asked and stop_at is None:
                 stop_at = self._teller.elapsed_s + self._job.driver_grace_s
             if self._must_requeue_now():
@@ -330,9 +384,7 @@ class Head:
             else:
                 await _wait(changed)
         ended = driver.exit
-        goes_back = (
-            self._job.requeue == "notice" and self._notice is not None and not ended.is_clean
-        )
+        goes_back = self._job.requeue == "notice" and self._is_warned and not ended.is_clean
         return Outcome(exit_code(ended), f"the driver ended ({ended})", requeue=goes_back)
 
     def _must_requeue_now(self) -> bool:
@@ -353,7 +405,7 @@ class Head:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
-                return Outcome(1, loss.why, loss.rank)
+                return Outcome(1, loss.why, loss.rank, loss.service)
             if self._asked:
                 return Outcome(0, "it was asked to end")
             if self._must_requeue_now():
@@ -376,9 +428,11 @@ class Head:
         self._outcome, self._phase = outcome, "ending"
         is_good = outcome.code == 0
         if outcome.rank is not None:
-            self._show_tail(outcome.rank)
+            self._show_tail(outcome.rank, outcome.service)
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
+        with contextlib.suppress(OSError):  # for those who have yet to call
+            files.publish(self._folder / HEAD_FILE, {**self._card(), "over": outcome.why})
         async with anyio.create_task_group() as group:
             group.start_soon(self._work.stop)
             if self._driver is not None:
@@ -389,18 +443,23 @@ class Head:
             await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         self._phase = "ended"
         await self._write_status()
+        with contextlib.suppress(OSError):  # then srun's own code has to do
+            files.write(self._folder / CODE_FILE, f"{outcome.code}\n")
         if outcome.requeue:
             await requeue(self._place.job_id, self._teller)
         await self._server.close()
 
-    def _show_tail(self, rank: int) -> None:
+    def _show_tail(self, rank: int, service: str) -> None:
         host, count = self._nodes[rank].host, len(self._nodes)
-        log = places.log_of_ray(self._folder, rank, count)
-        tail = self._tails.get(rank, "")
-        if not tail:
+        if service:
+            log = places.log_of_service(self._folder, service, rank, count)
+        else:
+            log = places.log_of_ray(self._folder, rank, count)
             log = log if log.exists() else places.log_of_node(self._folder, rank, count)
-            tail = tail_of(log)
-        self._teller.show(f"the last lines of node {host} (rank {rank})", tail[-wire.TAIL_MOST :])
+        # What the node has sent along is newer than what a shared file system shows of it.
+        tail = self._tails.get((rank, service)) or tail_of(log)
+        title = f"the last lines of {log.name}, node {host} (rank {rank})"
+        self._teller.show(title, tail[-wire.TAIL_MOST :])
 
     # --- what is shown ---
 
@@ -409,7 +468,7 @@ class Head:
         return Seen(
             nodes=tuple(self._nodes),
             services=tuple(self._services),
-            head_listens=self._turn > 0,
+            head_listens=self._listens,
             elapsed_s=now,
             quorate_s=None if self._quorate_at is None else now - self._quorate_at,
         )
@@ -420,7 +479,7 @@ class Head:
         if why == text and now - at < SAY_S:
             return
         # Many nodes change at once; a line for each helps nobody.
-        if now - at >= 1 or "all" in why or not text:
+        if now - at >= 1 or why.startswith(("all ", "the ")) or not text:
             self._teller.say(why)
             self._said = (why, now)
 

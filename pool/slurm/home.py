@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pool.errors import ConfigError
 from pool.process import marker
+from pool.slurm import mop
 from pool.slurm.ports import Block, Ports, in_ephemeral_range
 
 LOCK = "lock"
@@ -30,12 +31,17 @@ class Home:
 
     Args:
         path: Where it is to be. The folder above it is this user's alone.
+        mark: Whose processes may be in it.
+        grace_s: How long those have to end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mark: str, grace_s: float) -> None:
         self.path = path
         self.ray = path / "r"
+        self._mark = mark
+        self._grace_s = grace_s
         self._lock = -1
+        self._mop = -1
 
     def take(self) -> list[str]:
         """Make the folder, after what is left of earlier runs was removed. Blocks.
@@ -58,6 +64,7 @@ class Home:
         self.path.mkdir(mode=0o700)
         self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._mop = mop.start(self.path, self._mark, self._grace_s, self._lock)
         return swept
 
     def clear(self) -> None:
@@ -70,6 +77,11 @@ class Home:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
+            if self._mop >= 0:
+                with contextlib.suppress(OSError):  # somebody has killed it
+                    os.write(self._mop, mop.DONE)
+                os.close(self._mop)
+                self._mop = -1
             with contextlib.suppress(OSError):  # another job is on this node
                 self.path.parent.rmdir()
 

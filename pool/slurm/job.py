@@ -215,7 +215,7 @@ class SlurmJob:
     tries: Tries = field(default_factory=Tries)
     silence_s: float = 15.0
     driver_grace_s: float = 20.0
-    stop_grace_s: float = 1.0
+    stop_grace_s: float = 0.5
     temp_root: str = "/tmp"  # noqa: S108  # a folder of this user alone is made there
     ray_logs: str = "failed"
     open_files: int = 65_535
@@ -251,8 +251,17 @@ class SlurmJob:
         for name in ("ray_head", "ray_worker", "command"):
             _check_command(getattr(self, name), name)
         _check_env(self.env)
+        if self.requeue == "notice":
+            self._check_warning()
         names = [service.name for service in self.services]
         _check(len(set(names)) == len(names), "services", names, "each a name of its own")
+
+    def _check_warning(self) -> None:
+        needed_s = self.driver_grace_s + self.requeue_margin_s
+        wanted = (
+            f"one that comes more than driver_grace_s + requeue_margin_s = {needed_s:g} s ahead"
+        )
+        _check(self.warning and self.warning[1] > needed_s, "signal", self.signal, wanted)
 
     @property
     def least(self) -> int:

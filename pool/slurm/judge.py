@@ -33,12 +33,12 @@ class Stage(enum.IntEnum):
 
 
 _WORDS = {
-    Stage.LOST: "is lost",
-    Stage.ABSENT: "has not called",
-    Stage.CALLED: "does not see the job's directory",
-    Stage.SEEN: "waits for the head's Ray",
-    Stage.STARTING: "starts Ray",
-    Stage.JOINED: "has joined",
+    Stage.LOST: "lost",
+    Stage.ABSENT: "no call yet",
+    Stage.CALLED: "has called, and is not seen in the job's directory",
+    Stage.SEEN: "waiting for the head's Ray",
+    Stage.STARTING: "starting Ray",
+    Stage.JOINED: "joined",
 }
 _WANTED = {"canary_s": Stage.SEEN, "call_s": Stage.CALLED, "join_s": Stage.JOINED}
 
@@ -112,11 +112,13 @@ class Verdict:
         kind: What to do.
         why: In a sentence.
         rank: The node that is to blame, if it is one.
+        service: The service that is, if it is one.
     """
 
     kind: Kind
     why: str
     rank: int | None = None
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +157,11 @@ def judge(seen: Seen, deadlines: Deadlines, least: int) -> Verdict:
     unready = [service for service in seen.services if not service.is_ready]
     joined = len(seen.nodes) - len(missing)
     if not unready and not missing:
-        return Verdict(Kind.GO, f"all {joined} nodes have joined")
+        return Verdict(Kind.GO, "all nodes have joined" if joined > 1 else "the node has joined")
     late_enough = seen.quorate_s is not None and seen.quorate_s >= deadlines.late_s
     alive = [node for node in missing if node.stage is not Stage.LOST]
-    if not unready and joined >= least and (late_enough or not alive):
+    has_head = seen.nodes[0].stage is Stage.JOINED
+    if not unready and has_head and joined >= least and (late_enough or not alive):
         return Verdict(Kind.GO, f"{joined} nodes have joined; {_say(missing)}")
     words = [_say(missing)] if missing else []
     words += [_say_service(service) for service in unready]
@@ -186,6 +189,7 @@ def judge_losses(seen: Seen, least: int) -> Verdict | None:
                 f"service {service.name} failed on node {_host(seen, rank)} (rank {rank}): "
                 f"{service.details.get(rank, '')}",
                 rank,
+                service.name,
             )
     return None
 
@@ -203,12 +207,14 @@ def _overdue(name: str, limit_s: float, seen: Seen, least: int) -> Verdict | Non
             f"{_host(seen, rank)}: {unready[0].details.get(rank) or 'it has not begun'}"
             for rank in starting[:NAMES_MOST]
         )
-        return Verdict(Kind.FAIL, f"{after} {_say_service(unready[0])} ({said})", starting[0])
+        why = f"{after} {_say_service(unready[0])} ({said})"
+        return Verdict(Kind.FAIL, why, starting[0], unready[0].name)
     wanted = _WANTED[name]
     # Whoever has not called at all cannot be blamed for the directory: that is another row.
     floor = Stage.CALLED if name == "canary_s" else Stage.LOST
     late = [node for node in seen.nodes if floor <= node.stage < wanted]
-    if len(seen.nodes) - len(late) >= least or not late:
+    # The head cannot be spared, however many there are.
+    if not late or (late[0].rank != 0 and len(seen.nodes) - len(late) >= least):
         return None
     return Verdict(Kind.FAIL, f"{after} {_say(late)}", late[0].rank)
 

@@ -17,23 +17,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
-import anyio.abc
 
 from pool.errors import ConfigError, PoolError
 from pool.slurm import files, place, setting
 from pool.slurm.head import HEAD_FILE, NODE_FOLDER, Head
 from pool.slurm.job import SlurmJob, from_json
 from pool.slurm.place import Place
-from pool.slurm.rollcall import call
 from pool.slurm.telling import Teller
-from pool.slurm.worker import HeadGone, Worker, find_head
+from pool.slurm.worker import HeadGone, Worker, complain, find_head
 
 SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
-COMPLAIN_S = 30.0
+GIVE_UP_S = 30.0
 """How long a node that cannot take part tries to say so."""
-JOB_FILE_S = 10.0
+JOB_FILE_S = 3.0
 """How long a shared file system may take to show the job file, which is older than the job."""
 
 
@@ -81,7 +79,8 @@ async def run(environ: Mapping[str, str], calls: Sequence[int], head: str, file:
 async def _lead(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -> int:
     folder = here.folder(job)
     for each in (folder, folder / NODE_FOLDER, folder / "logs"):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        each.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # the batch script has made it
     files.write(folder / "job.json", job.to_json())
     teller.write_to(place.log_of_node(folder, 0, len(here.roles)))
     teller.say(
@@ -97,12 +96,11 @@ async def _lead(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -
 
 
 async def _follow(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -> int:
-    async with anyio.create_task_group() as group:
+    with anyio.CancelScope() as scope:
         # Until it works, it has nothing to end: it just leaves.
-        signals.go_to(lambda number: _leave(number, group))
+        signals.go_to(lambda number: _leave(number, scope))
         card = await find_head(job, here, teller)
-        log = place.log_of_node(here.folder(job), here.role.rank, len(here.roles))
-        teller.write_to(log)
+        teller.write_to(place.log_of_node(here.folder(job), here.role.rank, len(here.roles)))
         own = await setting.set_up(job, here, teller)
         try:
             worker = Worker(own, teller, card)
@@ -110,12 +108,13 @@ async def _follow(job: SlurmJob, here: Place, teller: Teller, signals: _Signals)
             return await worker.run()
         finally:
             own.home.give_back()
+    teller.say("it was asked to end; this node leaves")
     return 0
 
 
-def _leave(number: int, group: anyio.abc.TaskGroup) -> None:
+def _leave(number: int, scope: anyio.CancelScope) -> None:
     if number in (signal.SIGTERM, signal.SIGINT):
-        group.cancel_scope.cancel()
+        scope.cancel()
 
 
 async def _read_job(file: Path) -> SlurmJob:
@@ -134,7 +133,7 @@ def _say_failed(job: SlurmJob, here: Place, text: str) -> None:
     """Let the others leave, who wait for the head's file."""
     try:
         card = {"cluster": here.cluster, "job": here.job_id, "attempt": here.attempt}
-        files.publish(here.folder(job) / HEAD_FILE, {**card, "failed": text})
+        files.publish(here.folder(job) / HEAD_FILE, {**card, "over": text})
     except OSError:
         pass  # they leave when their time is over
 
@@ -144,19 +143,10 @@ async def _give_up(here: Place, calls: Sequence[int], teller: Teller, text: str)
     teller.say(f"node {here.role.host} (rank {here.role.rank}) cannot take part: {text}")
     if here.role.is_head:
         return
-    head = here.roles[0].host
-    with anyio.move_on_after(COMPLAIN_S):
+    with anyio.move_on_after(GIVE_UP_S):
         for pause_s in files.pauses():
-            for port in calls:
-                try:
-                    line = await call(head, port, COMPLAIN_S)
-                except OSError:
-                    continue
-                line.say("lost", key=here.key, host=here.role.host, text=text)
-                answer = await line.hear()
-                line.close()
-                if answer is not None and answer.get("text") == "noted":
-                    return
+            if await complain(here, calls, text):
+                return
             await anyio.sleep(pause_s)
 
 

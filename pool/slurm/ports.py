@@ -28,6 +28,8 @@ OFFSETS: Mapping[str, int] = {
     "agent_grpc": 7,
     "agent_http": 8,
     "metrics": 9,
+    "autoscaler_metrics": 10,
+    "dashboard_metrics": 11,
 }
 """What listens at which port of a block. `call` is the roll call's, and a node's claim."""
 

@@ -53,6 +53,8 @@ def worker(
 def _common(job: SlurmJob, block: Block, home: Path) -> list[str]:
     store = job.object_store_bytes
     return [
+        "--log-style=pretty",
+        "--log-color=false",
         f"--temp-dir={home}",
         f"--node-manager-port={block['node_manager']}",
         f"--object-manager-port={block['object_manager']}",

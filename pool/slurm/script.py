@@ -1,7 +1,9 @@
 """The batch script: under forty lines, one `srun`, nothing to decide. Pure.
 
 Whatever a shell has to get right it can get wrong: pipelines that lose a status, quoting, `kill`
-of a number that is another process by now. So the shell makes one secret and becomes `srun`.
+of a number that is another process by now. So the shell makes one secret, runs `srun`, keeps what
+that says of tasks (`deaths`), and returns the code that the head has left: `srun` returns the
+greatest code of all tasks, and a node that was lost on the way is not how the job ended.
 
 Of `srun`'s options three are there because a site's defaults differ: `--wait=0`, or the tasks that
 are left are killed some time after the first has ended; `--kill-on-bad-exit=0`, or the loss of one
@@ -14,10 +16,13 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePosixPath
 
+from pool.slurm.deaths import FILE
 from pool.slurm.environment import KEY
 from pool.slurm.job import SlurmJob
 
 LINES_MOST = 40
+CODE_FILE = "exit-code"
+KEEP_WORDS = f"2> >(trap '' TERM INT HUP USR1 USR2; exec tee -a \"$run/{FILE}\" >&2) || code=$?"
 
 
 def job_file(job: SlurmJob) -> PurePosixPath:
@@ -33,9 +38,16 @@ def render(job: SlurmJob) -> str:
             *(f"#SBATCH {option}" for option in batch_options(job)),
             "# Made by `pool slurm`. All that is decided is decided in Python, on the nodes.",
             "set -euo pipefail",
+            f"run={shlex.quote(job.directory)}/$SLURM_JOB_ID",
+            "[[ ${SLURM_RESTART_COUNT:-0} == 0 ]] || run+=-r$SLURM_RESTART_COUNT",
+            'mkdir -p "$run"',
             f"read -r {KEY} </proc/sys/kernel/random/uuid  # the nodes of this run know each other",
             f"export {KEY}",
-            "exec " + " \\\n  ".join(_lines(srun(job))),
+            "trap : TERM INT HUP USR1 USR2  # the tasks get them too, and know what follows",
+            "code=0",
+            " \\\n  ".join([*_lines(srun(job)), KEEP_WORDS]),
+            f'if [[ -r $run/{CODE_FILE} ]]; then read -r code <"$run/{CODE_FILE}"; fi',
+            'exit "$code"',
             "",
         ]
     )

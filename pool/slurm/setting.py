@@ -59,17 +59,17 @@ async def set_up(job: SlurmJob, place: Place, teller: Teller) -> Setting:
     address = await anyio.to_thread.run_sync(home.own_address, place.role.host, others)
     if said := home.raise_open_files(job.open_files):
         teller.note(said)
-    own = Home(place.home(job))
+    own = Home(place.home(job), place.mark, job.stop_grace_s)
     if len(os.fsencode(own.ray)) + RAY_SOCKET_PART > SOCKET_PATH_MOST:
         raise ConfigError(f"{own.ray} is too long for Ray's sockets; give another temp_root")
-    for what in await anyio.to_thread.run_sync(own.take):
-        teller.note(f"removed {what}, left by an earlier run")
     try:
+        for what in await anyio.to_thread.run_sync(own.take):
+            teller.note(f"removed {what}, left by an earlier run")
         block, claim = home.claim(job.ports, address)
-    except ConfigError:
+    except (OSError, ConfigError):
         own.give_back()
         raise
-    environ = _environ(job, place)
+    environ = _environ(job, place, block)
     if job.print_env:
         shown = environment.redact(environ)
         teller.note("\n".join(["environment:", *(f"  {n}={v}" for n, v in shown.items())]))
@@ -95,11 +95,14 @@ def check_devices(job: SlurmJob, place: Place, environ: Mapping[str, str]) -> No
         )
 
 
-def _environ(job: SlurmJob, place: Place) -> dict[str, str]:
+def _environ(job: SlurmJob, place: Place, block: Block) -> dict[str, str]:
     folder = place.folder(job)
     return {
         **environment.clean(os.environ),
         **job.env,
+        # Ray has no argument for these two, which are the same for every cluster otherwise.
+        "AUTOSCALER_METRIC_PORT": str(block["autoscaler_metrics"]),
+        "DASHBOARD_METRIC_PORT": str(block["dashboard_metrics"]),
         places.MARK: place.mark,
         "POOL_SLURM_DIR": str(folder),
         "POOL_SLURM_RANK": str(place.role.rank),

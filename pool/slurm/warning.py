@@ -1,4 +1,4 @@
-"""The warning that Slurm sends before a job's end, as a notice for pools. Pure.
+"""The warning that Slurm sends before a job's end, as a notice for pools.
 
 `--signal=USR1@120` comes 120 s before the wall time is over, and up to a minute earlier; with
 `PreemptParameters=send_user_signal` it also comes when the job is preempted, and then the wall time
@@ -7,13 +7,17 @@ has nothing to do with it. So the end is the wall time's only where that fits th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
+
 from pool.errors import SourceUnavailable
 from pool.notices.detect import SLURM_NOTICE
-from pool.notices.slurm import end_by_environment
+from pool.notices.slurm import end_by_environment, parse_squeue
 
+ASK_S = 5.0
 EARLY_S = 75.0
 """Slurm looks at wall times each half minute or so, and may warn that much too early."""
 VARIABLE = SLURM_NOTICE
@@ -25,6 +29,20 @@ def end_of(environ: Mapping[str, str]) -> float | None:
     try:
         return end_by_environment(environ)
     except SourceUnavailable:
+        return None
+
+
+async def asked_end(job_id: str) -> float | None:
+    """Ask Slurm when the wall time is over; None if it does not say."""
+    try:
+        with anyio.fail_after(ASK_S):
+            done = await anyio.run_process(
+                ["squeue", "--noheader", "--jobs", job_id, "--format", "%e"],
+                check=False,
+                env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
+            )
+        return parse_squeue(done.stdout) if done.returncode == 0 else None
+    except (OSError, TimeoutError, SourceUnavailable):
         return None
 
 

@@ -17,8 +17,8 @@ import anyio.abc
 from pool.errors import LaunchFailed, SourceUnavailable
 from pool.process import logs, probes
 from pool.process.launch import Launch, Running, launch
+from pool.slurm import mop, raystart
 from pool.slurm import place as places
-from pool.slurm import raystart
 from pool.slurm.home import Home
 from pool.slurm.job import Service, SlurmJob
 from pool.slurm.judge import Stage
@@ -93,7 +93,10 @@ class NodeWork:
         with anyio.CancelScope() as scope:
             self._ray_scope = scope
             async with self._ray_lock:
-                await self._try_ray(gcs, listens)
+                try:
+                    await self._try_ray(gcs, listens)
+                except OSError as error:  # of the node's folder or of the log
+                    self._tell("did", stage=Stage.LOST, detail=f"Ray cannot be run: {error}")
 
     async def _try_ray(self, gcs: str, listens: Callable[[], None]) -> None:
         is_head = not gcs
@@ -172,7 +175,13 @@ class NodeWork:
         async with anyio.create_task_group() as group:
             for service in self._job.services:
                 if self._place.role.rank in ranks_of(service.where, len(self._place.roles)):
-                    group.start_soon(self._run_service, service)
+                    group.start_soon(self._try_service, service)
+
+    async def _try_service(self, service: Service) -> None:
+        try:
+            await self._run_service(service)
+        except OSError as error:
+            self._say_of(service, "failed", str(error))
 
     async def _run_service(self, service: Service) -> None:
         role, count = self._place.role, len(self._place.roles)
@@ -199,10 +208,10 @@ class NodeWork:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._probe, service, probe, site)
-                ended = await running.wait()
+                await running.wait()
                 group.cancel_scope.cancel()
             if not self._is_stopping:
-                self._say_of(service, "failed", f"it ended ({ended})", tail_of(log))
+                self._say_of(service, "failed", f"it ended ({running.exit})", tail_of(log))
         finally:
             probes.close(site)
             await self._stop(running)
@@ -239,7 +248,7 @@ class NodeWork:
                 cwd=self._job.workdir,
                 log=log,
                 grace_s=self._job.stop_grace_s,
-                identity=f"slurm-{self._place.mark}/{name}",
+                identity=mop.identity(self._place.mark, name),
             )
         )
         self._running.add(running)
@@ -292,9 +301,16 @@ def probe_of(service: Service) -> probes.Probe | None:
 def tail_of(log: Path, lines: int = 20) -> str:
     """Return the last lines of a log, or why they cannot be had."""
     try:
-        return logs.tail(log, lines=lines, max_bytes=4096)
+        text = logs.tail(log, lines=lines, max_bytes=8192)
     except OSError as error:
         return f"{log} cannot be read: {error}"
+    # What the warden notes at each start is none of the program's; what is before the last is old.
+    last: list[str] = []
+    for line in text.splitlines():
+        last = [] if logs.is_note(line) and last else last
+        if not logs.is_note(line):
+            last.append(line)
+    return "\n".join(last)
 
 
 async def _listens(address: str, port: int) -> bool:

@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
 import anyio.abc
 
-from pool.errors import ConfigError, PoolError
+from pool.errors import PoolError
 from pool.slurm import files
 from pool.slurm.head import HEAD_FILE, NODE_FOLDER
 from pool.slurm.job import SlurmJob
 from pool.slurm.judge import Stage
 from pool.slurm.place import Place
-from pool.slurm.rollcall import Line, call
+from pool.slurm.rollcall import Line, RollServer, call
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.work import NodeWork
 
+COMPLAIN_S = 5.0
+"""How long an answer to a complaint may take."""
+COMPLAIN_EVERY_S = 5.0
+REFUSED_MOST = 8
+"""How often a connection is refused, within seconds, by a head that listened before it said so."""
 OUTLIVE_S = 5.0
 """How much longer than the driver may take a worker waits, once all were asked to end."""
 
 
 class HeadGone(PoolError):
     """Say that there is no head to join; nobody is to be told."""
+
+
+async def complain(place: Place, calls: Sequence[int], text: str) -> bool:
+    """Tell the head, by its name and not by its file, why this node cannot take part.
+
+    Returns:
+        Whether a head of this run has heard it.
+    """
+    for port in calls:
+        try:
+            line = await call(place.roles[0].host, port, COMPLAIN_S)
+        except OSError:
+            continue
+        line.say("lost", key=place.key, host=place.role.host, text=text)
+        answer = None
+        with anyio.move_on_after(COMPLAIN_S):
+            answer = await line.hear()
+        line.close()
+        if answer is not None and answer.get("text") == "noted":
+            return True
+    return False
 
 
 async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str, Any]:
@@ -50,9 +76,18 @@ async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str,
 
     limit_s = job.deadlines.call_s
     with anyio.move_on_after(limit_s):
-        found = await files.wait_for(look)
-        if "failed" in found:
-            raise HeadGone(f"the head has failed: {found['failed']}")
+        found = None
+        with anyio.move_on_after(job.deadlines.canary_s):
+            found = await files.wait_for(look)
+        while found is None:
+            # A head of this run that answers has published its file: it is not seen from here.
+            text = f"{path} is not seen here{strange}; is its directory shared?"
+            if await complain(place, job.ports.calls(), text):
+                raise HeadGone(text)
+            with anyio.move_on_after(COMPLAIN_EVERY_S):
+                found = await files.wait_for(look)
+        if "over" in found:
+            raise HeadGone(f"it is over: {found['over']}")
         own = path.parent / NODE_FOLDER / f"{place.role.rank}.json"
         card = {"cluster": place.cluster, "rank": place.role.rank, "host": place.role.host}
         await anyio.to_thread.run_sync(files.publish, own, card)
@@ -76,8 +111,12 @@ class Worker:
         self._teller = teller
         self._card = card
         self._line: Line | None = None
+        self._group = anyio.create_task_group()
         self._was_asked = False
         self._is_told = False
+        self._refusal = ""
+        self._turn = 0
+        self._is_over = False
         self._work = NodeWork(
             job=setting.job,
             place=setting.place,
@@ -93,7 +132,17 @@ class Worker:
         """Work, and return the exit code: 0 if the head has told this node to leave."""
         place = self._setting.place
         is_good = False
+        # The port that claims this node's block may have been that of another's head a moment ago:
+        # who calls it is told, and does not wait for an answer.
+        refuser = RollServer(
+            place.key,
+            self._job.silence_s,
+            hello=lambda _: "this node is no head",
+            hear=lambda *_: None,
+            lost=lambda *_: None,
+        )
         try:
+            await refuser.open(self._setting.claim)
             line = self._line = await self._call()
             line.say(
                 "hello",
@@ -102,14 +151,18 @@ class Worker:
                 host=place.role.host,
                 address=self._setting.address,
             )
-            async with anyio.create_task_group() as group:
-                self._group = group
+            async with self._group as group:
                 group.start_soon(line.keep)
                 is_good = await self._listen(line)
+                self._is_over = True
                 group.cancel_scope.cancel()
+            if self._refusal:
+                raise HeadGone(f"the head refuses this node: {self._refusal}")
         finally:
+            self._is_over = True
             with anyio.CancelScope(shield=True):
                 await self._leave(is_good)
+                await refuser.close()
         return 0 if self._is_told else 1
 
     def on_signal(self, number: int) -> None:
@@ -119,32 +172,39 @@ class Worker:
         warning = self._job.warning
         if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
             self._tell("notice", number=number)
-        elif number == signal.SIGTERM and not self._was_asked:
+        elif number == signal.SIGTERM and not (self._was_asked or self._is_over):
             self._was_asked = True
             self._group.start_soon(self._leave_in_time)
 
     async def _call(self) -> Line:
         address, port = str(self._card["address"]), int(self._card["call"])
+        refused = 0
         with anyio.move_on_after(self._job.deadlines.call_s):
             for pause_s in files.pauses():
                 try:
                     return await call(address, port, self._job.silence_s)
                 except OSError as error:
                     self._teller.note(f"the head does not answer: {error}")
+                    refused += isinstance(error, ConnectionRefusedError)
+                found = files.read(self._setting.place.folder(self._job) / HEAD_FILE) or {}
+                if "over" in found:
+                    raise HeadGone(f"it is over: {found['over']}")
+                if refused >= REFUSED_MOST:
+                    break
                 await anyio.sleep(pause_s)
         raise HeadGone(f"the head at {address}:{port} cannot be reached from this node")
 
     async def _listen(self, line: Line) -> bool:
         """Do as the head says. Returns whether the job ended well."""
-        turn = 0
         while (message := await line.hear()) is not None:
             match message["what"]:
                 case "welcome":
                     self._group.start_soon(self._work.run_services)
                 case "refused":
-                    raise ConfigError(f"the head refuses this node: {message.get('text')}")
-                case "go" if message["turn"] != turn:
-                    turn = message["turn"]
+                    self._refusal = str(message.get("text"))
+                    return False
+                case "go" if message["turn"] != self._turn:
+                    self._turn = message["turn"]
                     self._group.start_soon(self._work.keep_ray, str(message["address"]))
                 case "end":
                     self._is_told = True
@@ -174,5 +234,5 @@ class Worker:
     def _tell(self, what: str, **fields: Any) -> None:
         if self._line is not None:
             if isinstance(stage := fields.get("stage"), Stage):
-                fields["stage"] = int(stage)
+                fields |= {"stage": int(stage), "turn": self._turn}
             self._line.say(what, **fields)

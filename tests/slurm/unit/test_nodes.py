@@ -1,0 +1,289 @@
+"""Node programs on this machine, as `srun` would start them, with a `ray start` that is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool.process import marker
+from pool.slurm.environment import KEY
+from pool.slurm.job import SlurmJob, from_mapping
+from tests.slurm.unit.test_home import free_ports
+
+NODES = 3
+PATIENCE_S = 60
+FAKE = Path(__file__).with_name("fake_ray.py")
+
+
+class Run:
+    """One run of a job: a node program for each node."""
+
+    def __init__(self, folder: Path, **fields: Any) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        for name, script in (("python", ""), ("ray", f' "{FAKE}"')):
+            path = folder / "bin" / name
+            path.write_text(f'#!/bin/sh\nexec "{sys.executable}"{script} "$@"\n')
+            path.chmod(0o755)
+        ports = free_ports(NODES)
+        self.job: SlurmJob = from_mapping(
+            {
+                "name": "test",
+                "nodes": NODES,
+                "python": str(folder / "bin" / "python"),
+                "temp_root": "/tmp",
+                "ports": {
+                    "base": ports.base,
+                    "workers": ports.workers,
+                    "worker_count": 100,
+                    "blocks": NODES,
+                },
+                "tries": {"head": 1, "worker": 1},
+                **fields,
+            }
+        ).at(folder)
+        (folder / "job.json").write_text(self.job.to_json())
+        # No job of Slurm has such a number, and no other test either.
+        self.job_id = f"t{os.getpid()}{time.monotonic_ns() % 100_000}"
+        self.programs: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def files(self) -> Path:
+        return Path(self.job.directory) / self.job_id
+
+    def start(self, ranks: range = range(NODES), **environ: str) -> None:
+        for rank in ranks:
+            with (self.folder / f"out-{rank}").open("wb") as out:
+                self.programs.append(
+                    subprocess.Popen(
+                        [
+                            sys.executable, "-m", "pool.slurm.node",
+                            "--call=" + ",".join(map(str, self.job.ports.calls())),
+                            str(self.folder / "job.json"),
+                        ],
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                        env=self.environ(rank) | environ,
+                    )
+                )  # fmt: skip
+
+    def environ(self, rank: int) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "SLURM_JOB_ID": self.job_id,
+            "SLURM_STEP_NODELIST": f"node[0-{NODES - 1}]",
+            "SLURM_NODEID": str(rank),
+            KEY: "the key",
+        }
+
+    def out(self, rank: int = 0) -> str:
+        return (self.folder / f"out-{rank}").read_text()
+
+    def until(self, holds: Callable[[], object]) -> None:
+        ends_at = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < ends_at, "\n".join(map(self.out, range(len(self.programs))))
+            time.sleep(0.05)
+
+    def codes(self) -> list[int]:
+        return [program.wait(PATIENCE_S) for program in self.programs]
+
+    def status(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads((self.files / "status.json").read_text())
+        return found
+
+    def left(self) -> list[str]:
+        marks = [its.identity for its in marker.marked().values()]
+        folders = Path(f"/tmp/pool-{os.geteuid()}").glob(f"{self.job_id}.*")
+        return [mark for mark in marks if self.job_id in mark] + list(map(str, folders))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def make(**fields: Any) -> Run:
+        runs.append(Run(tmp_path, **fields))
+        return runs[0]
+
+    yield make
+    for each in runs:
+        for program in each.programs:
+            if program.poll() is None:
+                program.kill()
+                program.wait()
+        each.until(lambda: not each.left())  # noqa: B023  # asked in this very round
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_the_drivers_code_and_words_are_the_jobs(run: Callable[..., Run]) -> None:
+    job = run(command=python("import os; print(os.environ['RAY_ADDRESS']); raise SystemExit(7)"))
+    job.start()
+    assert job.codes() == [7, 0, 0]
+    assert not job.left()
+    status = job.status()
+    assert status["gcs"] in job.out()
+    assert status["driver"]["exit"] == 7
+    assert [node["state"] for node in status["nodes"]] == ["joined"] * NODES
+    assert (job.files / "exit-code").read_text() == "7\n"
+    logs = {path.name for path in (job.files / "logs").iterdir()}
+    assert {"driver.log", "ray-head.log", "ray-worker-1.log", "node-2.log", "ray"} <= logs
+    assert (job.files / "logs" / "ray" / "2" / "raylet.out").exists()
+
+
+def test_a_good_end_leaves_no_logs_of_ray(run: Callable[..., Run]) -> None:
+    job = run(command=["true"])
+    job.start()
+    assert job.codes() == [0, 0, 0]
+    assert not job.left()
+    assert not (job.files / "logs" / "ray").exists()
+
+
+@pytest.mark.parametrize("phase", ["bring-up", "running"])
+def test_a_node_program_that_is_killed_ends_the_job_with_its_name(
+    run: Callable[..., Run], phase: str
+) -> None:
+    job = run(command=["sleep", "600"])
+    job.start(FAKE_HANGS="1" if phase == "bring-up" else "")
+    job.until(lambda: "2 of 3" in job.out() or "the driver runs" in job.out())
+    if phase == "running":
+        job.until(lambda: "the driver runs" in job.out())
+    job.programs[2].kill()
+    assert job.codes() == [1, 0, -signal.SIGKILL]
+    assert "node node2 (rank 2) is lost: its node program is gone" in job.out()
+    job.until(lambda: not job.left())
+
+
+def test_a_head_that_is_killed_takes_all_with_it(run: Callable[..., Run]) -> None:
+    job = run(command=["sleep", "600"])
+    job.start()
+    job.until(lambda: "the driver runs" in job.out())
+    job.programs[0].kill()
+    assert job.codes() == [-signal.SIGKILL, 1, 1]
+    job.until(lambda: not job.left())
+
+
+def test_a_job_goes_on_without_a_node_that_it_can_spare(run: Callable[..., Run]) -> None:
+    job = run(
+        command=python("import sys; sys.stdin.read(); import time; time.sleep(3)"), min_nodes=2
+    )
+    job.start()
+    job.until(lambda: "the driver runs" in job.out())
+    job.programs[1].kill()
+    assert job.codes() == [0, -signal.SIGKILL, 0]
+    assert job.status()["nodes"][1]["state"] == "lost"
+    job.until(lambda: not job.left())
+
+
+def test_ray_that_does_not_start_ends_the_job_with_its_words(run: Callable[..., Run]) -> None:
+    job = run(command=["true"])
+    job.start(FAKE_FAILS="1")
+    assert job.codes()[0] == 1
+    assert "node node1 (rank 1) is lost: Ray ended (exit code 1)" in job.out()
+    assert "  | the fake fails" in job.out()
+    assert not job.left()
+
+
+def test_a_service_below_its_quorum_ends_the_job_with_its_words(run: Callable[..., Run]) -> None:
+    job = run(
+        command=["sleep", "600"],
+        services=[
+            {"name": "good", "command": ["sh", "-c", "echo up; sleep 600"], "log": "^up$"},
+            {"name": "bad", "command": ["sh", "-c", "echo oh dear; exit 3"], "where": 1},
+        ],
+    )
+    job.start()
+    assert job.codes()[0] == 1
+    assert "service bad failed on node node1 (rank 1): it ended (exit code 3)" in job.out()
+    assert "  | oh dear" in job.out()
+    assert not job.left()
+
+
+def test_a_cluster_without_a_driver_stays_until_it_is_asked_to_end(run: Callable[..., Run]) -> None:
+    job = run()
+    job.start()
+    job.until(lambda: "the cluster is up" in job.out())
+    job.until(lambda: job.status()["phase"] == "running")
+    assert (job.folder / f"{job.job_id}-attach.sh").exists()
+    for program in job.programs:
+        program.terminate()
+    assert job.codes() == [0, 0, 0]
+    assert not job.left()
+
+
+def test_the_driver_hears_of_the_end_once_and_of_the_warning_if_it_listens(
+    run: Callable[..., Run],
+) -> None:
+    code = """
+import os, signal, sys, time
+def heard(number, frame):
+    print("heard", number, flush=True)
+    if number == signal.SIGTERM:
+        time.sleep(1)
+        sys.exit(5)
+signal.signal(signal.SIGTERM, heard)
+signal.signal(signal.SIGUSR1, heard)
+print("listening", flush=True)
+while True:
+    time.sleep(600)
+"""
+    job = run(command=python(code), signal="USR1@60")
+    job.start()
+    job.until(lambda: "listening" in job.out())
+    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        job.programs[0].send_signal(number)
+        time.sleep(0.2)
+    assert job.codes() == [5, 0, 0]
+    assert job.out().count("heard 15") == 1
+    assert job.out().count("heard 10") == 1
+    assert "SIGUSR2 came, which the driver does not handle" in job.out()
+    notice = json.loads((job.files / "notice.json").read_text())
+    assert notice["kind"] == "preempt"
+    assert not job.left()
+
+
+def test_a_node_that_does_not_see_the_job_is_named(run: Callable[..., Run]) -> None:
+    job = run(command=["true"])
+    job.start(range(2))
+    file = job.folder / "job.json"
+    program = subprocess.Popen(
+        [
+            sys.executable, "-m", "pool.slurm.node",
+            "--call=" + ",".join(map(str, job.job.ports.calls())), str(file) + ".none",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=job.environ(2) | {"SLURM_STEP_NODELIST": "localhost,node[1-2]"},
+    )  # fmt: skip
+    job.programs.append(program)
+    said = program.communicate(timeout=PATIENCE_S)[0].decode()
+    assert "is its directory shared?" in said
+    assert job.codes() == [1, 0, 2]
+    assert "node node2 (rank 2) is lost" in job.out()
+    assert not job.left()
+
+
+def test_a_head_of_an_earlier_run_is_not_joined(run: Callable[..., Run]) -> None:
+    job = run(command=["true"], deadlines={"call_s": 6, "canary_s": 2})
+    job.files.mkdir(parents=True)
+    stale = {"cluster": "0" * 16, "job": job.job_id, "attempt": 0, "address": "127.0.0.1"}
+    (job.files / "head.json").write_text(json.dumps(stale))
+    job.start(range(1, 2))
+    assert job.codes() == [1]
+    assert "head.json of this run" in job.out(1)
+    assert f"what is there is of job {job.job_id}" in job.out(1)

@@ -1,0 +1,162 @@
+"""The roll call between two ends on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import anyio
+import pytest
+
+from pool.slurm import rollcall
+from pool.slurm.rollcall import Line, RollServer, call
+
+KEY = "the key"
+
+
+class Desk:
+    """What the head would be."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, str]] = []
+        self.lost: list[tuple[int, str]] = []
+        self.news = asyncio.Event()
+        self.server = RollServer(KEY, 3.0, self.hello, self.hear, self.loses)
+
+    def hello(self, message: Mapping[str, Any]) -> str:
+        return "" if message["what"] == "hello" else "noted"
+
+    def hear(self, rank: int, message: Mapping[str, Any]) -> None:
+        self.heard.append((rank, message["what"]))
+        self.news.set()
+
+    def loses(self, rank: int, why: str) -> None:
+        self.lost.append((rank, why))
+        self.news.set()
+
+    async def next(self) -> None:
+        await self.news.wait()
+        self.news.clear()
+
+
+def play(scene: Callable[[Desk, int], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        desk = Desk()
+        claimed = socket.socket()
+        claimed.bind(("127.0.0.1", 0))
+        await desk.server.open(claimed)
+        with anyio.fail_after(30):
+            await scene(desk, claimed.getsockname()[1])
+        await desk.server.close()
+
+    anyio.run(run)
+
+
+async def hello(port: int, rank: int, key: str = KEY) -> Line:
+    line = await call("127.0.0.1", port, 3.0)
+    line.say("hello", key=key, rank=rank)
+    return line
+
+
+def test_a_line_that_breaks_is_news_at_once() -> None:
+    async def scene(desk: Desk, port: int) -> None:
+        line = await hello(port, 3)
+        line.say("did")
+        await desk.next()
+        assert desk.heard == [(3, "did")]
+        line.close()
+        await desk.next()
+        assert desk.lost == [(3, "its node program is gone: the connection was closed")]
+        await desk.server.gone()
+
+    play(scene)
+
+
+def test_who_says_goodbye_is_not_lost() -> None:
+    async def scene(desk: Desk, port: int) -> None:
+        line = await hello(port, 3)
+        line.say("bye")
+        line.close()
+        await desk.next()
+        await desk.server.gone()
+        while not desk.lost:
+            await desk.next()
+        assert desk.lost == [(3, "")]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("key", ["", "another", "the ke\u00fd"])
+def test_who_does_not_know_the_key_is_refused_and_says_nothing(key: str) -> None:
+    async def scene(desk: Desk, port: int) -> None:
+        line = await hello(port, 3, key)
+        line.say("did")
+        answer = await line.hear()
+        assert answer is not None
+        assert answer["what"] == "refused"
+        assert await line.hear() is None
+        assert (desk.heard, desk.lost) == ([], [])
+        line.close()
+
+    play(scene)
+
+
+def test_a_stranger_who_speaks_no_json_is_let_go() -> None:
+    async def scene(desk: Desk, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert b"refused" in await reader.readline()
+        assert await reader.read() == b""
+        writer.close()
+        assert (desk.heard, desk.lost) == ([], [])
+
+    play(scene)
+
+
+def test_who_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollcall, "BEAT_S", 0.02)
+
+    async def scene(desk: Desk, port: int) -> None:
+        line = await hello(port, 3)
+        await desk.next()
+        assert desk.lost == [(3, "nothing was heard of it for 3 s")]
+        line.close()
+
+    play(scene)
+
+
+def test_beats_keep_a_line_and_are_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollcall, "BEAT_S", 0.01)
+
+    async def scene(desk: Desk, port: int) -> None:
+        line = await hello(port, 3)
+        async with anyio.create_task_group() as group:
+            group.start_soon(line.keep)
+            with anyio.move_on_after(0.5):
+                while True:
+                    await line.hear()
+            assert (desk.heard, desk.lost) == ([], [])
+            group.cancel_scope.cancel()
+        line.close()
+
+    play(scene)
+
+
+def test_all_are_told_the_end() -> None:
+    async def scene(desk: Desk, port: int) -> None:
+        lines = [await hello(port, rank) for rank in range(5)]
+        for rank, line in enumerate(lines):
+            line.say("did")
+            while len(desk.heard) <= rank:
+                await desk.next()
+        desk.server.say("end", text="over")
+        for line in lines:
+            message = await line.hear()
+            assert message is not None
+            assert message["text"] == "over"
+            line.close()
+        await desk.server.gone()
+
+    play(scene)
