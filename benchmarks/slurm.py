@@ -208,4 +208,4 @@ if __name__ == "__main__":
     if "--quick" in sys.argv:
         main([(3, 1, False)])
     else:
-        main([(3, 3, True), (8, 1, True), (32, 3, False)])
+        main([(3, 2, True), (8, 1, True), (32, 2, False)])
