@@ -112,7 +112,6 @@ class Head:
         self._outcome: Outcome | None = None
         self._said = ("", 0.0)
         self._began_at = time.time()
-        self._all_left = False
         self._server = RollServer(
             place.key, job.silence_s, self._on_hello, self._on_message, self._on_lost
         )
@@ -131,11 +130,6 @@ class Head:
     def gcs(self) -> str:
         """Where the head's Ray listens."""
         return f"{self._setting.address}:{self._setting.block['gcs']}"
-
-    @property
-    def has_stragglers(self) -> bool:
-        """Whether a node program may run on after the end: it is silent, or does not leave."""
-        return self._server.lost_silent or not self._all_left
 
     async def run(self) -> int:
         """Lead the job to its end, and return its exit code. Nothing of it is left here then."""
@@ -445,7 +439,6 @@ class Head:
                 group.start_soon(self._driver.stop, self._job.stop_grace_s)
             with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
                 await self._server.gone()
-                self._all_left = True
         if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
             await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         self._phase = "ended"

@@ -23,7 +23,6 @@ from pool.slurm import files, place, setting
 from pool.slurm.head import HEAD_FILE, NODE_FOLDER, Head
 from pool.slurm.job import SlurmJob, from_json
 from pool.slurm.place import Place
-from pool.slurm.stragglers import end_step
 from pool.slurm.telling import Teller
 from pool.slurm.worker import HeadGone, Worker, complain, find_head
 
@@ -91,12 +90,9 @@ async def _lead(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -
     try:
         head = Head(own, teller)
         signals.go_to(head.on_signal)
-        code = await head.run()
+        return await head.run()
     finally:
         own.home.give_back()
-    if head.has_stragglers:
-        await end_step(here.job_id, os.environ, teller)
-    return code
 
 
 async def _follow(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -> int:

@@ -115,8 +115,6 @@ class RollServer:
         self._empty = asyncio.Event()
         self._empty.set()
         self._server: asyncio.Server | None = None
-        self.lost_silent = False
-        """Whether one was given up because nothing came from it: it may run on."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self, claimed: socket.socket) -> None:
@@ -186,7 +184,6 @@ class RollServer:
         if said_goodbye:
             self._lost(rank, "")
         elif line.is_silent:
-            self.lost_silent = True
             self._lost(rank, f"nothing was heard of it for {self._silence_s:g} s")
         else:
             self._lost(rank, "its node program is gone: the connection was closed")

@@ -219,8 +219,6 @@ class Worker:
     async def _leave_in_time(self) -> None:
         await anyio.sleep(self._job.driver_grace_s + OUTLIVE_S)
         self._teller.say("the head did not end the job in time; this node leaves")
-        # Only this node was asked, it seems, and for the others the job goes on without it.
-        self._tell("did", stage=Stage.LOST, detail="it was asked to end, and the job was not")
         self._group.cancel_scope.cancel()
 
     async def _leave(self, is_good: bool) -> None:
@@ -229,8 +227,7 @@ class Worker:
             await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         await anyio.to_thread.run_sync(self._setting.home.give_back)
         if self._line is not None:
-            if self._is_told:  # anybody else is lost to the head
-                self._line.say("bye")
+            self._line.say("bye")
             await self._line.flush()
             self._line.close()
 
