@@ -20,13 +20,12 @@ import anyio.abc
 
 from pool.errors import LaunchFailed, PoolError
 from pool.process import logs
-from pool.slurm import deaths, files, wire
+from pool.slurm import asking, deaths, files, wire
 from pool.slurm import place as places
 from pool.slurm.driver import Driver, exit_code
 from pool.slurm.interactive import attach_script, attach_words
 from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, judge, judge_losses
 from pool.slurm.quorum import ranks_of
-from pool.slurm.requeue import requeue
 from pool.slurm.rollcall import RollServer
 from pool.slurm.script import CODE_FILE
 from pool.slurm.setting import Setting
@@ -96,6 +95,7 @@ class Head:
             for service in job.services
         ]
         self._addresses: dict[int, str] = {}
+        self._have_stayed: set[str] = set()
         self._tails: dict[tuple[int, str], str] = {}
         self._late_to_see: set[int] = set()
         self._turn = 0
@@ -113,7 +113,11 @@ class Head:
         self._said = ("", 0.0)
         self._began_at = time.time()
         self._server = RollServer(
-            place.key, job.silence_s, self._on_hello, self._on_message, self._on_lost
+            place.key,
+            job.silence_s,
+            self._on_hello,
+            self._on_message,
+            lambda rank, why, is_silent: self._on_lost(rank, why, is_silent=is_silent),
         )
         self._work = NodeWork(
             job=job,
@@ -171,6 +175,15 @@ class Head:
         else:
             self._teller.say(f"{name} came")
         self._wake()
+
+    async def end_those_who_stay(self) -> None:
+        """Have Slurm kill node programs that hang: nobody else can, and `srun` waits for them."""
+        step = os.environ.get("SLURM_STEP_ID", "")
+        if self._have_stayed and step:
+            names = ", ".join(sorted(self._have_stayed))
+            self._teller.say(f"{names} did not leave; Slurm is asked to end the step")
+            if why := await asking.kill_step(self._place.job_id, step):
+                self._teller.say(f"it does not: {why}")
 
     # --- what happens ---
 
@@ -280,12 +293,17 @@ class Head:
                     self._tails[rank, service.name] = str(message["tail"])
         self._wake()
 
-    def _on_lost(self, rank: int, why: str) -> None:
+    def _on_lost(self, rank: int, why: str, *, is_silent: bool = False) -> None:
+        if is_silent:
+            self._have_stayed.add(self._nodes[rank].host)
+        if not why and self._outcome is None:
+            why = "it left, and was not told to"
         if why:
             self._fail_services(rank, why)
             self._update(rank, stage=Stage.LOST, detail=why)
+            known = self._nodes[rank].detail  # it may have said why itself
             if self._phase != "ending":
-                self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) is lost: {why}")
+                self._teller.say(f"node {self._nodes[rank].host} (rank {rank}) is lost: {known}")
 
     async def _hear_srun(self) -> None:
         """Learn from `srun` of nodes that ended before they could call."""
@@ -439,15 +457,17 @@ class Head:
                 group.start_soon(self._driver.stop, self._job.stop_grace_s)
             with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
                 await self._server.gone()
+        self._have_stayed |= {self._nodes[rank].host for rank in self._server.ranks}
         if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
             await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         self._phase = "ended"
         await self._write_status()
         with contextlib.suppress(OSError):  # then srun's own code has to do
             files.write(self._folder / CODE_FILE, f"{outcome.code}\n")
-        if outcome.requeue:
-            await requeue(self._place.job_id, self._teller)
         await self._server.close()
+        if outcome.requeue:
+            why = await asking.requeue(self._place.job_id)
+            self._teller.say(why or "the job goes back into the queue")
 
     def _show_tail(self, rank: int, service: str) -> None:
         host, count = self._nodes[rank].host, len(self._nodes)

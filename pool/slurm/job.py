@@ -399,7 +399,8 @@ def _check_command(words: Sequence[str], name: str) -> None:
 def _check_options(words: Sequence[str], name: str) -> None:
     _check_command(words, name)
     for word in words:
-        _check(word.startswith("-") and "\n" not in word, name, word, "options as '--option=value'")
+        is_option = word.startswith("-") and word.isprintable()
+        _check(is_option, name, word, "options as '--option=value', of characters that show")
         if name == "sbatch":
             _check(_WORD.fullmatch(word), name, word, "options without blanks or quotes")
         option = word.partition("=")[0]

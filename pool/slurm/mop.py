@@ -12,6 +12,7 @@ stream it begins; if a byte comes first, there is nothing to do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -88,6 +89,8 @@ def wipe(folder: Path, mark: str, grace_s: float) -> None:
                 pids.send(process, signal.SIGKILL)
         time.sleep(LOOK_S)
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another job is on this node
+        folder.parent.rmdir()
 
 
 def main(line: int, folder: Path, mark: str, grace_s: float) -> None:

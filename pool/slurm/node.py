@@ -90,9 +90,11 @@ async def _lead(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -
     try:
         head = Head(own, teller)
         signals.go_to(head.on_signal)
-        return await head.run()
+        code = await head.run()
     finally:
         own.home.give_back()
+    await head.end_those_who_stay()
+    return code
 
 
 async def _follow(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -> int:

@@ -95,7 +95,8 @@ class RollServer:
         silence_s: How long one may be silent.
         hello: Told of a caller; returns why it is refused, or nothing.
         hear: Told of each message, with the rank.
-        lost: Told of a rank whose line is closed, and why; nothing if it had said goodbye.
+        lost: Told of a rank whose line is closed, why (nothing if it had said goodbye), and
+            whether that is as it was silent.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class RollServer:
         silence_s: float,
         hello: Callable[[Mapping[str, Any]], str],
         hear: Callable[[int, Mapping[str, Any]], None],
-        lost: Callable[[int, str], None],
+        lost: Callable[[int, str, bool], None],
     ) -> None:
         self._key = key
         self._silence_s = silence_s
@@ -116,6 +117,11 @@ class RollServer:
         self._empty.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def ranks(self) -> frozenset[int]:
+        """Who is on the line."""
+        return frozenset(self._lines)
 
     async def open(self, claimed: socket.socket) -> None:
         """Listen at a socket that is bound."""
@@ -182,11 +188,11 @@ class RollServer:
             if not self._lines:
                 self._empty.set()
         if said_goodbye:
-            self._lost(rank, "")
+            self._lost(rank, "", False)
         elif line.is_silent:
-            self._lost(rank, f"nothing was heard of it for {self._silence_s:g} s")
+            self._lost(rank, f"nothing was heard of it for {self._silence_s:g} s", True)
         else:
-            self._lost(rank, "its node program is gone: the connection was closed")
+            self._lost(rank, "its node program is gone: the connection was closed", False)
 
 
 async def call(address: str, port: int, silence_s: float) -> Line:

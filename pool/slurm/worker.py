@@ -219,6 +219,7 @@ class Worker:
     async def _leave_in_time(self) -> None:
         await anyio.sleep(self._job.driver_grace_s + OUTLIVE_S)
         self._teller.say("the head did not end the job in time; this node leaves")
+        self._tell("did", stage=Stage.LOST, detail="it was asked to end")
         self._group.cancel_scope.cancel()
 
     async def _leave(self, is_good: bool) -> None:

@@ -38,9 +38,7 @@ jobs = st.builds(
     dedicated_head=st.booleans(),
     env=VARIABLES,
     signal=st.sampled_from(["", "USR1@120"]),
-    container=st.lists(TEXTS.map(lambda text: "--x=" + text.replace("\n", "")), max_size=3).map(
-        tuple
-    ),
+    container=st.lists(TEXTS.filter(str.isprintable).map("--x={}".format), max_size=3).map(tuple),
     services=st.lists(services, max_size=2, unique_by=lambda each: each.name).map(tuple),
 )
 
@@ -97,6 +95,7 @@ def test_nodes_read_what_was_submitted(job: SlurmJob) -> None:
         ({"sbatch": ["--comment=two words"]}, "sbatch"),
         ({"srun": ["--wait=60"]}, "srun"),
         ({"srun": ["ntasks"]}, "srun"),
+        ({"container": ["--container-image=a\r\nb"]}, "container"),
         ({"signal": "USR1"}, "signal"),
         ({"requeue": "notice"}, "signal"),
         ({"requeue": "notice", "signal": "USR1@30"}, "signal"),

@@ -32,7 +32,8 @@ class Desk:
         self.heard.append((rank, message["what"]))
         self.news.set()
 
-    def loses(self, rank: int, why: str) -> None:
+    def loses(self, rank: int, why: str, is_silent: bool) -> None:
+        assert is_silent == ("heard" in why)
         self.lost.append((rank, why))
         self.news.set()
 

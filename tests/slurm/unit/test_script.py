@@ -53,7 +53,7 @@ def test_no_shell_reads_what_the_user_wrote(sandbox: Path, job: SlurmJob) -> Non
     job = replace(job.at(FOLDER), directory=str(sandbox))
     done = run(render(job), sandbox)
     assert done.returncode == 0, done.stderr
-    seen = (sandbox / "seen").read_text().split("\0")[:-1]
+    seen = (sandbox / "seen").read_bytes().decode().split("\0")[:-1]
     assert seen == srun(job)
 
 
