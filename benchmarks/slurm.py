@@ -30,6 +30,10 @@ END_S = 2.0
 """The goal for the time from the driver's end to the job's."""
 JOB_S = 900.0
 """How long a job may take on busy cores."""
+NOT_THE_JOBS = frozenset(
+    {"MESSAGE_EPILOG_COMPLETE", "MESSAGE_NODE_REGISTRATION_STATUS", "REQUEST_STATS_INFO"}
+)
+"""What nodes say to the controller by themselves, and the question for these numbers."""
 
 # Notes each call of `srun`, and when it was made.
 _SHIM = """\
@@ -182,17 +186,15 @@ def main(courses: Sequence[tuple[int, int, bool]]) -> None:
     measured: list[Measured] = []
     counts: dict[str, dict[str, object]] = {}
     table = Table(title="What Slurm was asked")
-    for column in ("nodes", "what", "sruns", "requests", "but one a node at its end", "left"):
+    for column in ("nodes", "what", "sruns", "requests", "processes left"):
         table.add_column(column, justify="right")
     for nodes, rounds, is_real in courses:
         took = measure(nodes, rounds, is_real=is_real)
         measured += rows(nodes, took)
         for name, all_of_it in took.items():
             last = all_of_it[-1]
-            total = sum(last.requests.values())
-            # Slurm's own: each node says when it is through with a job.
-            own = last.requests.get("MESSAGE_EPILOG_COMPLETE", 0)
-            cells = (nodes, name, last.sruns, total, total - own, last.left)
+            asked = {kind: n for kind, n in last.requests.items() if kind not in NOT_THE_JOBS}
+            cells = (nodes, name, last.sruns, sum(asked.values()), last.left)
             table.add_row(*map(str, cells))
             counts[f"{nodes} nodes, {name}"] = {
                 "sruns": last.sruns,

@@ -13,18 +13,19 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 
 PATIENCE_S = 30.0
 
 
 def main() -> int:
-    given = dict(each.removeprefix("--").partition("=")[::2] for each in sys.argv[2:])
+    given = _pairs(each.removeprefix("--") for each in sys.argv[2:])
     folder = given["temp-dir"]
     kind, _, number = _misbehaviour().partition(":")
     if kind == "fail" and (not number or _count(folder) <= int(number)):
         print("it fails because it was told to", flush=True)
         return 1
-    os.makedirs(os.path.join(folder, "session_stub", "logs"))
+    os.makedirs(os.path.join(folder, "session_stub", "logs"), exist_ok=True)
     with open(os.path.join(folder, "session_stub", "logs", "raylet.out"), "w") as log:
         log.write("what a raylet says\n")
     # The daemon has what listens, as Ray's GCS is one.
@@ -44,8 +45,16 @@ def main() -> int:
     return 0
 
 
+def _pairs(words: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        found[name] = value
+    return found
+
+
 def _misbehaviour() -> str:
-    told = dict(each.partition("=")[::2] for each in os.environ.get("RAY_STUB", "").split(","))
+    told = _pairs(os.environ.get("RAY_STUB", "").split(","))
     return told.get(os.uname().nodename, "")
 
 
