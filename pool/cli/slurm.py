@@ -21,6 +21,8 @@ JobFile = Annotated[Path, typer.Argument(help="The job file, TOML.", exists=True
 Command = Annotated[
     list[str] | None, typer.Argument(help="After `--`: the driver, instead of the file's.")
 ]
+Nodes = Annotated[int | None, typer.Option(help="How many nodes, instead of the file's.")]
+MinNodes = Annotated[int | None, typer.Option(help="With how many nodes the driver may start.")]
 Directory = Annotated[Path, typer.Option(help="The job's directory, as in its file.")]
 JobId = Annotated[str, typer.Argument(help="The job's number.")]
 DIRECTORY = Path("pool-slurm")
@@ -30,6 +32,8 @@ DIRECTORY = Path("pool-slurm")
 def render(
     file: JobFile,
     command: Command = None,
+    nodes: Nodes = None,
+    min_nodes: MinNodes = None,
     with_job: Annotated[
         bool, typer.Option("--job", help="Print what the nodes read, instead.")
     ] = False,
@@ -38,17 +42,19 @@ def render(
     from pool.slurm import script
 
     with _errors():
-        job = _read(file, command)
+        job = _read(file, command, nodes, min_nodes)
         typer.echo(job.to_json() if with_job else script.render(job), nl=False)
 
 
 @app.command()
-def submit(file: JobFile, command: Command = None) -> None:
+def submit(
+    file: JobFile, command: Command = None, nodes: Nodes = None, min_nodes: MinNodes = None
+) -> None:
     """Submit a job, and print its number."""
     from pool.slurm import submit as submitting
 
     with _errors():
-        typer.echo(submitting.submit(_read(file, command)))
+        typer.echo(submitting.submit(_read(file, command, nodes, min_nodes)))
 
 
 @app.command()
@@ -138,15 +144,17 @@ def cancel(job_id: JobId) -> None:
         submitting.cancel(job_id)
 
 
-def _read(file: Path, command: list[str] | None) -> SlurmJob:
-    import dataclasses
+def _read(
+    file: Path, command: list[str] | None, nodes: int | None, min_nodes: int | None
+) -> SlurmJob:
+    """Return the job of a file, with what was given beside it, as it is submitted from here."""
+    from pool.slurm.job import from_mapping, parse_toml
 
-    from pool.slurm.job import from_toml
-
-    job = from_toml(file.read_text(encoding="utf-8"))
-    if command:
-        job = dataclasses.replace(job, command=tuple(command))
-    return job.at(Path.cwd())
+    given = {"command": command or None, "nodes": nodes, "min_nodes": min_nodes}
+    found = parse_toml(file.read_text(encoding="utf-8"))
+    # Before it is checked: the file's own values need not go together with those given.
+    found |= {name: value for name, value in given.items() if value is not None}
+    return from_mapping(found).at(Path.cwd())
 
 
 @contextmanager

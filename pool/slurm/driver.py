@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pool.slurm import mop
 from pool.slurm import place as places
 from pool.slurm.job import SlurmJob
 from pool.slurm.place import Place
+from pool.slurm.telling import Teller
 
 LOOK_S = 0.1
 LOG_LIMIT = LogLimit(max_bytes=2**40, backups=0)
@@ -42,7 +43,7 @@ class Driver:
             LaunchFailed: It cannot be; the error says why.
         """
         log = places.log_of_driver(place.folder(job))
-        begin = logs.end(log)
+        begin = await anyio.to_thread.run_sync(logs.end, log)
         running = await launch(
             Launch(
                 argv=tuple(job.command),
@@ -91,20 +92,19 @@ class Driver:
             return False
         return pids.send(self._running.process, number)
 
-    async def tee(self) -> None:
+    async def tee(self, teller: Teller) -> None:
         """Copy its output to the job's, until it has ended and all is copied."""
         while True:
             has_ended = self.exit is not None
-            text, self._cursor = logs.read(self._log, self._cursor, rest=has_ended)
-            shown = "".join(
-                line for line in text.splitlines(keepends=True) if not logs.is_note(line)
-            )
-            if shown:
-                try:
-                    sys.stdout.write(shown)
-                    sys.stdout.flush()
-                except (OSError, ValueError):
-                    return  # nobody reads it; the log has it
+            read = functools.partial(logs.read, self._log, self._cursor, rest=has_ended)
+            try:
+                text, self._cursor = await anyio.to_thread.run_sync(read)
+            except OSError as error:
+                teller.say(f"the driver's log cannot be read: {error}")
+                return
+            lines = text.splitlines(keepends=True)
+            if shown := "".join(line for line in lines if not logs.is_note(line)):
+                teller.copy(shown)
             if text:
                 continue
             if has_ended:

@@ -342,7 +342,8 @@ class Head:
         left_s = self._notice["deadline"] - time.time()
         self._teller.say(f"notice: {self._notice['reason']}; {left_s:.0f} s are left")
         try:
-            files.publish(self._folder / "notice.json", self._notice)
+            path = self._folder / "notice.json"
+            await anyio.to_thread.run_sync(files.publish, path, self._notice)
         except OSError as error:
             self._teller.say(f"the notice cannot be published: {error}")
         self._wake()
@@ -365,7 +366,7 @@ class Head:
         self._group.start_soon(self._wake_at_end, self._driver)
         outcome = Outcome(1, "it is not known how the driver ended")
         async with anyio.create_task_group() as group:
-            group.start_soon(self._driver.tee)
+            group.start_soon(self._driver.tee, self._teller)
             outcome = await self._attend(self._driver)
         return outcome  # noqa: RET504  # a return in the group is none for mypy
 
@@ -375,6 +376,8 @@ class Head:
             verdict = judge(self._seen(), self._job.deadlines, self._job.least)
             if self._asked:
                 return Outcome(128 + self._asked, "it was asked to end before the driver ran")
+            if self._must_requeue_now():
+                return Outcome(1, f"its time is over, and {verdict.why}", requeue=True)
             self._progress(verdict.why)
             if verdict.kind is Kind.FAIL:
                 return Outcome(1, verdict.why, verdict.rank, verdict.service)

@@ -3,7 +3,7 @@
 Two jobs on one node do not see each other: each has its folder, its block of ports and a lock that
 tells that it lives. What an earlier run of this user has left, because Slurm killed everything at
 once, is removed by the next one that comes by: folders whose lock nobody holds, and processes whose
-owner and warden are both dead (`pool.process.marker.sweep`). Nothing else is ever touched.
+owner and warden are both dead (`pool.process.marker.sweep`). Nothing else is ever touched (INV-10).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pool.slurm import mop
 from pool.slurm.ports import Block, Ports, in_ephemeral_range
 
 LOCK = "lock"
+TRIES = 20
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -53,19 +54,33 @@ class Home:
             OSError: It cannot be made.
             ConfigError: The folder above belongs to somebody else.
         """
-        above = self.path.parent
-        with contextlib.suppress(FileExistsError):
-            above.mkdir(mode=0o700)
-        seen = above.lstat()
-        if seen.st_uid != os.geteuid() or not above.is_dir() or above.is_symlink():
-            raise ConfigError(f"{above} is not a folder of this user; give another temp_root")
+        self._make()
         swept = [f"process {process}" for process in marker.sweep()]
-        swept += [f"folder {folder}" for folder in above.iterdir() if _remove_if_left(folder)]
-        self.path.mkdir(mode=0o700)
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        others = [folder for folder in self.path.parent.iterdir() if folder != self.path]
+        swept += [f"folder {folder}" for folder in others if _remove_if_left(folder)]
+        # It is held before it can be seen, or somebody who looks round could take it first.
+        new = self.path / f".{LOCK}"
+        self._lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(self.path / LOCK)
         self._mop = mop.start(self.path, self._mark, self._grace_s, self._lock)
         return swept
+
+    def _make(self) -> None:
+        above = self.path.parent
+        for left in reversed(range(TRIES)):
+            try:
+                above.mkdir(mode=0o700, exist_ok=True)
+                seen = above.lstat()
+                if seen.st_uid != os.geteuid() or above.is_symlink():
+                    raise ConfigError(f"{above} is not this user's own; give another temp_root")
+                self.path.mkdir(mode=0o700)
+            except FileNotFoundError:
+                # A job that ends has just removed it, as it was empty.
+                if not left:
+                    raise
+            else:
+                return
 
     def clear(self) -> None:
         """Remove what Ray has put there. Blocks."""

@@ -313,8 +313,17 @@ def from_toml(text: str) -> SlurmJob:
     Raises:
         ConfigError: It is no TOML, or no job; `field` names what is wrong.
     """
+    return from_mapping(parse_toml(text))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the values of a job file, unchecked.
+
+    Raises:
+        ConfigError: It is no TOML.
+    """
     try:
-        return from_mapping(tomllib.loads(text))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the job file is no TOML: {error}") from None
 

@@ -49,6 +49,15 @@ def main() -> None:
 async def run(environ: Mapping[str, str], calls: Sequence[int], head: str, file: Path) -> int:
     """Be the node's program; returns its exit code."""
     teller = Teller(environ.get("SLURMD_NODENAME", "?"))
+    try:
+        return await _take_part(environ, calls, head, file, teller)
+    finally:
+        teller.close()
+
+
+async def _take_part(
+    environ: Mapping[str, str], calls: Sequence[int], head: str, file: Path, teller: Teller
+) -> int:
     signals = _Signals()
     try:
         here = Place.of(environ, head)

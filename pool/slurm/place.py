@@ -57,12 +57,15 @@ class Place:
         index = int(need("SLURM_NODEID"))
         if index >= len(hosts):
             raise ConfigError(f"SLURM_NODEID is {index}, and there are {len(hosts)} nodes")
+        # A site may have its tasks in another order; the name is the node's own.
+        named = environ.get("SLURMD_NODENAME")
+        host = named if named in hosts else hosts[index]
         return cls(
             job_id=need("SLURM_JOB_ID"),
             attempt=int(environ.get("SLURM_RESTART_COUNT") or 0),
             key=need(KEY),
             roles=roles,
-            role=next(role for role in roles if role.host == hosts[index]),
+            role=next(role for role in roles if role.host == host),
         )
 
     @property

@@ -112,7 +112,8 @@ class NodeWork:
             why = f"Ray {why}" + ("" if is_over else f"; try {number} of {most}")
             self._teller.note(why)
             stage = Stage.LOST if is_over else Stage.STARTING
-            self._tell("did", stage=stage, detail=why, tail=tail_of(log))
+            tail = await anyio.to_thread.run_sync(tail_of, log)
+            self._tell("did", stage=stage, detail=why, tail=tail)
             if is_over:
                 return
             await anyio.sleep(pause_s)
@@ -124,7 +125,7 @@ class NodeWork:
         python = self._job.python
         role, count = self._place.role, len(self._place.roles)
         log = places.log_of_ray(self._folder, role.rank, count)
-        begin = logs.end(log)
+        begin = await anyio.to_thread.run_sync(logs.end, log)
         if gcs:
             argv = raystart.worker(
                 self._job, python, self._address, gcs, self._block, self._home.ray
@@ -160,7 +161,7 @@ class NodeWork:
     async def _has_joined(self, running: Running, log: Path, begin: logs.Cursor) -> bool:
         cursor = begin
         while running.exit is None:
-            text, cursor = logs.read(log, cursor)
+            text, cursor = await anyio.to_thread.run_sync(logs.read, log, cursor)
             lines = [line for line in text.splitlines() if not logs.is_note(line)]
             if any(raystart.STARTED in line for line in lines):
                 return True
@@ -194,7 +195,7 @@ class NodeWork:
             environment=environ,
             cwd=self._job.workdir,
             log=log,
-            log_begin=logs.end(log),
+            log_begin=await anyio.to_thread.run_sync(logs.end, log),
         )
         self._say_of(service, "starting", "")
         if probe is not None:
@@ -211,7 +212,8 @@ class NodeWork:
                 await running.wait()
                 group.cancel_scope.cancel()
             if not self._is_stopping:
-                self._say_of(service, "failed", f"it ended ({running.exit})", tail_of(log))
+                tail = await anyio.to_thread.run_sync(tail_of, log)
+                self._say_of(service, "failed", f"it ended ({running.exit})", tail)
         finally:
             probes.close(site)
             await self._stop(running)

@@ -186,8 +186,9 @@ class Worker:
                 except OSError as error:
                     self._teller.note(f"the head does not answer: {error}")
                     refused += isinstance(error, ConnectionRefusedError)
-                found = files.read(self._setting.place.folder(self._job) / HEAD_FILE) or {}
-                if "over" in found:
+                path = self._setting.place.folder(self._job) / HEAD_FILE
+                found = await anyio.to_thread.run_sync(files.read, path)
+                if found and "over" in found:
                     raise HeadGone(f"it is over: {found['over']}")
                 if refused >= REFUSED_MOST:
                     break

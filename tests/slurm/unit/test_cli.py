@@ -53,6 +53,15 @@ def test_a_driver_can_be_given_on_the_command_line(here: Path) -> None:
     assert json.loads(job)["command"] == ["python", "other.py", "--lr=1"]
 
 
+def test_sizes_can_be_given_on_the_command_line(here: Path) -> None:
+    code, job = run("render", "--job", "--nodes=9", "--min-nodes=7", "job.toml")
+    assert code == 0
+    assert (json.loads(job)["nodes"], json.loads(job)["min_nodes"]) == (9, 7)
+    code, said = run("render", "--min-nodes=7", "job.toml")
+    assert code == 1
+    assert "min_nodes" in said
+
+
 def test_a_mistake_in_the_file_is_named(here: Path) -> None:
     (here / "job.toml").write_text(JOB + "nodse = 4\n")
     code, said = run("render", "job.toml")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -97,6 +99,20 @@ def test_what_a_dead_run_has_left_goes_and_what_a_live_one_has_stays(tmp_path: P
     finally:
         own.give_back()
         other.give_back()
+
+
+def test_jobs_that_come_and_go_do_not_hinder_each_other(tmp_path: Path) -> None:
+    def come_and_go(number: int) -> None:
+        for turn in range(10):
+            own = Home(tmp_path / "me" / f"{number}.{turn}.0", f"{number}.{turn}.0", 0.1)
+            own._make()
+            own.path.rmdir()
+            with contextlib.suppress(OSError):
+                own.path.parent.rmdir()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(come_and_go, range(4)))
+    assert not (tmp_path / "me").exists()
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:

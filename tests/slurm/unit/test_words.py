@@ -88,6 +88,7 @@ def test_pools_understand_the_notice(now: float, lead_s: float, end: float | Non
 def test_a_place_is_what_slurm_says() -> None:
     place = Place.of(ENVIRON)
     assert (place.role.host, place.role.rank, place.attempt, place.mark) == ("n2", 1, 0, "7.0.1")
+    assert Place.of({**ENVIRON, "SLURMD_NODENAME": "n3"}).role.rank == 2
     moved = Place.of({**ENVIRON, "SLURM_RESTART_COUNT": "2"}, head="n2")
     assert (moved.role.rank, moved.mark) == (0, "7.2.0")
     assert "k" not in place.cluster or len(place.cluster) == 16
