@@ -179,7 +179,9 @@ class SlurmLab:
         self._conf.write()
         # `unshare` complains when its child is killed, which is how every lab ends.
         self._first = subprocess.Popen(
-            [*DIE_WITH_US, *_APART, "sh", "-c", FIRST_PROCESS], stderr=subprocess.DEVNULL
+            [*DIE_WITH_US, *_APART, "sh", "-c", FIRST_PROCESS],
+            start_new_session=True,  # Ctrl-C is for the tests, which then close the lab
+            stderr=subprocess.DEVNULL,
         )
         until(self._is_apart, "no first process", PATIENCE_S)
         names = " ".join(self.nodes)
@@ -279,6 +281,7 @@ class SlurmLab:
             started = subprocess.Popen(
                 self.line(node, *command),
                 env=self.environment(),
+                start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
