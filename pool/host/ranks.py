@@ -167,13 +167,13 @@ class LocalRanks:
     async def drain(self, budget_s: float) -> None:
         """Let every rank actor finish the call that is under way."""
         if self._nest is not None:
-            await self._nest.tell("drain", budget_s, budget_s=budget_s)
+            await self._nest.drain(budget_s)
 
     async def restore(self) -> None:
         """Let every rank actor take calls again."""
         if self._nest is not None:
             budget_s = self._staffing.plan.policies.drain.timeout_s
-            await self._nest.tell("restore", budget_s=budget_s)
+            await self._nest.restore(budget_s)
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
         """Put all of them down, and return what went wrong with which."""

@@ -67,7 +67,17 @@ class Nest(Generic[NestedT]):
             raise StartFailed(self.pool.name, failure.cause, detail, failure.delay_s)
         return infos
 
-    async def tell(self, method: str, *args: Any, budget_s: float) -> None:
+    async def drain(self, budget_s: float) -> None:
+        """Let every part finish its work, all at once. Nobody is judged meanwhile (INV-9)."""
+        self.pool.is_leaving = True
+        await self._tell("drain", budget_s, budget_s=budget_s)
+
+    async def restore(self, budget_s: float) -> None:
+        """Let every part take work again, all at once, and look after them as before."""
+        await self._tell("restore", budget_s=budget_s)
+        self.pool.is_leaving = False
+
+    async def _tell(self, method: str, *args: Any, budget_s: float) -> None:
         """Call a method of every part's body, all at once, for at most `budget_s` seconds."""
         async with anyio.create_task_group() as tasks:
             for actor in self.pool.handles():

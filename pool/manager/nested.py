@@ -18,7 +18,7 @@ from pool.cluster.interface import Actor, Cluster, Fault, Identity, Lease, Reser
 from pool.errors import PoolFailed
 from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
-from pool.manager.member import InfoT
+from pool.manager.member import Incarnation, InfoT
 from pool.manager.policies import Policies
 from pool.planning.notice import Notice
 from pool.planning.restart import RestartPolicy
@@ -67,6 +67,11 @@ class NestedPool(ResourcePoolManager[InfoT]):
         self._on_notices = on_notices
         self._lease_left_s = lease_left_s
         self._told: dict[int, tuple[Notice, ...]] = {}
+        self.is_leaving = False
+        """Whether its parts were told to drain, with the member that they are parts of."""
+
+    def _is_polled(self, member: Incarnation[InfoT]) -> bool:
+        return not self.is_leaving and super()._is_polled(member)
 
     @property
     def lease(self) -> Lease:

@@ -51,7 +51,7 @@ class Vitals(Supervisor[InfoT]):
             polled = [
                 slot
                 for slot in self._slots.values()
-                if slot.incarnation is not None and slot.incarnation.state.is_up
+                if slot.incarnation is not None and self._is_polled(slot.incarnation)
             ]
             members = [slot.incarnation for slot in polled if slot.incarnation is not None]
             actors = [member.actor for member in members if member.actor is not None]
@@ -66,7 +66,7 @@ class Vitals(Supervisor[InfoT]):
             if beat.hear(replies) and await self._does_anybody_answer(members, replies):
                 beat.bear_witness()
             for slot, member, reply in zip(polled, members, replies, strict=True):
-                if slot.incarnation is not member or not member.state.is_up:
+                if slot.incarnation is not member or not self._is_polled(member):
                     continue
                 verdict, why = beat.judge(member, reply)
                 if verdict is Verdict.FAILED and reply.kind in SILENT:
@@ -80,6 +80,9 @@ class Vitals(Supervisor[InfoT]):
                 elif member.state is State.SUSPECT:
                     self._advance(member, State.READY, why)
             await self._pulse.rest()
+
+    def _is_polled(self, member: Incarnation[InfoT]) -> bool:
+        return member.state.is_up
 
     async def _does_anybody_answer(
         self, members: Sequence[Incarnation[InfoT]], replies: Sequence[Reply]

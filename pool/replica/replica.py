@@ -121,7 +121,7 @@ class Replica:
     async def drain(self, budget_s: float) -> None:
         """Let every host finish its work in flight; all at once."""
         if self._nest is not None:
-            await self._nest.tell("drain", budget_s, budget_s=budget_s)
+            await self._nest.drain(budget_s)
 
     async def restore(self) -> None:
         """Let every host take work again.
@@ -134,7 +134,7 @@ class Replica:
         if self._nest.is_closing:
             detail = "it is being put down already"
             raise MemberFailed(self._identity.member, Cause.CRASH, detail)
-        await self._nest.tell("restore", budget_s=self._plan.policies.drain.timeout_s)
+        await self._nest.restore(self._plan.policies.drain.timeout_s)
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
         """Close the host pool, and return what went wrong with which host."""
