@@ -108,6 +108,14 @@ class Dying(pool.NodeHost):
         os._exit(3)
 
 
+class Given(pool.NodeHost):
+    """Take whatever it is given, and raise in the constructor what can be raised."""
+
+    def __init__(self, what: object) -> None:
+        if isinstance(what, Exception):
+            raise what
+
+
 def environment(names: list[str]) -> dict[str, str | None]:
     """Return variables of the process's environment."""
     return {name: os.environ.get(name) for name in names}

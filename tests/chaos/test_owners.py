@@ -20,6 +20,7 @@ import ray
 import pool
 from pool.cluster.ray import private
 from pool.ownership.keeper import LEVEL
+from tests import hosts
 from tests.chaos.controller import Controller
 from tests.chaos.owner import LEASE_S, NAME, make
 from tests.tree import BRIEF, eventually, hosts_of, kill, pid_of, until_again
@@ -207,7 +208,7 @@ def test_a_detached_pool_that_cannot_be_left_to_anybody_is_refused_before_it_beg
 
     async def main() -> None:
         with pytest.raises(pool.ConfigError, match="cannot be pickled for its next owner"):
-            async with make(host_args=(threading.Lock(),)):
+            async with make(host=hosts.Given, host_args=(threading.Lock(),)):
                 pass
 
     anyio.run(main)
