@@ -92,7 +92,8 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
-    for scenario in ("planning", "simulation", "supervision", "workers", "dispatch", "placement"):
+    names = ("planning", "simulation", "scale", "window", "placement")
+    for scenario in (*names, "supervision", "workers", "dispatch", "slurm"):
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
 
 

@@ -446,8 +446,10 @@ class Supervisor(Hooks[InfoT]):
         try:
             await self.restore_member(member.actor)
         except Exception as error:
-            detail = f"it could not be put back into service: {error}"
-            self._note_fault(member, Fault(Cause.UNHEALTHY, detail))
+            # One that is to leave again meanwhile need not serve any more (INV-9).
+            if not member.state.is_leaving:
+                detail = f"it could not be put back into service: {error}"
+                self._note_fault(member, Fault(Cause.UNHEALTHY, detail))
 
     async def _put_down(self, slot: Slot[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
         report = await put_down(self, member, way)

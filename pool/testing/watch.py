@@ -285,7 +285,7 @@ class Watch:
         self._ranks.pop(event.slot, None)
         slots = {slot.index: slot for slot in self._pool.snapshot().slots}
         member = slots[event.slot].member
-        if member is None or (event.slot, member.generation) in self._excused:
+        if member is None or (event.slot, member.generation) in self._excused | self._cut_off:
             return
         if self._is_outdated(event.slot):
             return
@@ -333,7 +333,9 @@ class Watch:
                 host.place is None or now - host.place.silent_at > GUILT_S
                 for host in actor.children.values()
             )
-            if now - actor.hurt_at > GUILT_S and hosts_are_heard:
+            # One that hangs in `drain` does not know that it is to leave, and judges its hosts.
+            judged_itself = "drain" in actor.hung and event.facts["reason"].startswith("host ")
+            if not judged_itself and now - actor.hurt_at > GUILT_S and hosts_are_heard:
                 self._break(f"INV-9: {actor} was judged while it drained")
 
     def _actors_of(self, event: Event) -> list[SimActor]:

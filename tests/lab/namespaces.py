@@ -19,26 +19,29 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
+from tests.lab.kernel import (
+    APART,
+    DIE_WITH_US,
+    FIRST_PROCESS,
+    PATIENCE_S,
+    inner_pid,
+    namespace_of,
+    processes_in,
+    until,
+)
+
 ROOT = Path(__file__).parents[2]
 HEAD = 0
 """The node that runs the GCS and the drivers; it has no GPUs."""
 PORT = 6379
-PATIENCE_S = 90.0
-"""How long a node may take to start; most of that is Python's imports on busy cores."""
 
-_NEW = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
-_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-# Ignoring SIGCHLD lets the kernel reap what a dead parent leaves: Ray's workers notice the end of
-# their raylet only when it is no zombie.
-_FIRST_PROCESS = "trap '' CHLD; exec sleep infinity"
 _SET_UP = "ip link set lo up; mount -t tmpfs tmpfs /run; ip link add br0 up type bridge"
 _LINK = "ip link add v0 type veth peer name eth0 netns"
 # Sessions lie in /tmp/ray, where the nodes of one machine would find each other's sockets.
@@ -53,7 +56,7 @@ def lab_is_possible() -> str | None:
         if shutil.which(program) is None:
             return f"a lab of namespaces needs `{program}` (packages iproute2 and util-linux)"
     tried = subprocess.run(
-        [*_NEW, "sh", "-ec", f"{_SET_UP}; mkdir /run/netns; ip netns add n0; {_LINK} n0"],
+        [*APART, "sh", "-ec", f"{_SET_UP}; mkdir /run/netns; ip netns add n0; {_LINK} n0"],
         check=False,
         capture_output=True,
         text=True,
@@ -131,9 +134,9 @@ class Lab:
     def _make_namespaces(self) -> None:
         # `unshare` complains when its child is killed, which is how every lab ends.
         self._first = subprocess.Popen(
-            [*_DIE_WITH_US, *_NEW, "sh", "-c", _FIRST_PROCESS], stderr=subprocess.DEVNULL
+            [*DIE_WITH_US, *APART, "sh", "-c", FIRST_PROCESS], stderr=subprocess.DEVNULL
         )
-        _until(self._is_apart, "no first process")
+        until(self._is_apart, "no first process")
         self._in_lab("sh", "-ec", f"{_SET_UP}; mkdir /run/netns")
         for node in (HEAD, *self.nodes):
             (self._folder / f"n{node}").mkdir()
@@ -152,7 +155,7 @@ class Lab:
     def _is_apart(self) -> bool:
         assert self._first is not None
         ours = psutil.Process(self._first.pid).children()
-        return bool(ours) and _network_of(ours[0].pid) not in (None, _network_of(os.getpid()))
+        return bool(ours) and namespace_of(ours[0].pid) not in (None, namespace_of(os.getpid()))
 
     def _first_pid(self) -> int:
         assert self._first is not None
@@ -173,7 +176,7 @@ class Lab:
         """Return the command line that runs a command on a node, and ends with whoever ran it."""
         place = (str(self._folder / f"n{node}"), str(ROOT))
         enter = ("ip", "netns", "exec", f"n{node}", "sh", "-c", _ENTER, "sh", *place)
-        return [*_DIE_WITH_US, *self._enter(), *_DIE_WITH_US, *enter, *command]
+        return [*DIE_WITH_US, *self._enter(), *DIE_WITH_US, *enter, *command]
 
     # -- Ray's processes ------------------------------------------------------------------------
 
@@ -204,7 +207,7 @@ class Lab:
             assert self._ray[node].poll() is None, self._log(node).read_text()
             return "Ray runtime started" in self._log(node).read_text()
 
-        _until(is_up, f"node {node} did not start")
+        until(is_up, f"node {node} did not start")
 
     def _log(self, node: int) -> Path:
         return self._folder / f"n{node}.log"
@@ -271,15 +274,11 @@ class Lab:
 
     def processes(self, node: int) -> list[psutil.Process]:
         """List the processes that run on a node."""
-        return [
-            process
-            for process in psutil.process_iter()
-            if _network_of(process.pid) == self._network[node]
-        ]
+        return processes_in(self._network[node])
 
     def process(self, node: int, pid: int) -> psutil.Process:
         """Return the process that is called `pid` on a node; here it has another number."""
-        [found] = [process for process in self.processes(node) if _inner_pid(process.pid) == pid]
+        [found] = [process for process in self.processes(node) if inner_pid(process.pid) == pid]
         return found
 
 
@@ -301,25 +300,3 @@ def _environment() -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
     }
     return os.environ | quiet
-
-
-def _network_of(pid: int) -> str | None:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/net")
-    except OSError:
-        return None
-
-
-def _inner_pid(pid: int) -> int | None:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                return int(line.split()[-1])
-    return None
-
-
-def _until(condition: Callable[[], bool], trouble: str) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, f"{trouble} within {PATIENCE_S} s"
-        time.sleep(0.05)
