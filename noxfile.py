@@ -22,6 +22,7 @@ nox.options.sessions = ["lint", "types", "contracts", "docs", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 RAYS = ["2.50", "2.59", "2.60"]
+SPELLED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "pool"]
 TEST_ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -56,8 +57,12 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html; a warning is an error."""
-    run(session, "sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+    """Build the documentation into docs/_build/html, and check its spelling.
+
+    A warning is an error, and so is a link within the documentation that leads nowhere.
+    """
+    run(session, "codespell", *SPELLED)
+    run(session, "sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html")
 
 
 @nox.session

@@ -25,6 +25,9 @@ exclude_patterns = ["_build", "_ext"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+# Types in signatures: what they name, of Python and of ours inside, has no page here.
+nitpick_ignore_regex = [("py:class", ".*"), ("py:obj", r"pool\..*T")]
+
 autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"
 napoleon_google_docstring = True
