@@ -25,6 +25,7 @@ from pool.dispatch.source import Source
 from pool.dispatch.target import Targets
 from pool.errors import CallTimeout, MemberLost, MemberUnreachable, NotAdmitted
 from pool.host.labour import Failure
+from pool.planning.restart import Cause
 
 REST_S = 0.5
 """How long a member that could not be reached is left alone."""
@@ -140,6 +141,7 @@ class Dispatcher:
                 self._put_back(job)
             self._parked = self._roster.parked
             self._source.resize(self._roster.listed)
+            self._take_back()
         if not self._roster.listed and self._pool.failed is not None:
             self._fail(self._pool.failed)
             return
@@ -250,6 +252,8 @@ class Dispatcher:
     # -- what comes back ----------------------------------------------------------------------
 
     def _came(self, call: _Call, result: Any, error: BaseException | None) -> None:
+        if call not in self._calls:
+            return  # It was taken as lost, and is answered all the same.
         post, jobs = call.post, call.jobs
         self._calls.discard(call)
         if call.timer is not None:
@@ -267,6 +271,16 @@ class Dispatcher:
         if not call.is_given_up:
             self._settle(post, jobs, result, error)
         self.wake()
+
+    def _take_back(self) -> None:
+        """Take as lost the calls on members that the pool has done with.
+
+        Behind a cut link the cluster may tell of an end much later than the pool has replaced who
+        was there, and a call would wait for it.
+        """
+        for call in [each for each in self._calls if each.post.target.member.is_beyond_reach]:
+            member = call.post.target.actor.identity.member
+            self._came(call, None, MemberLost(member, Cause.NODE_LOST, "it is beyond reach"))
 
     def _settle(
         self, post: Post, jobs: list[Job], result: Any, error: BaseException | None
@@ -307,7 +321,8 @@ class Dispatcher:
             self._loop.call_later(REST_S, self._pool_changed)
         else:
             post.dead = True
-            target.member.call_lost(error.cause, f"{target.where}{error.detail}")
+            if not target.member.is_beyond_reach:
+                target.member.call_lost(error.cause, f"{target.where}{error.detail}")
         self._strand(post)
 
     def _strand(self, post: Post) -> None:

@@ -19,6 +19,11 @@ class Counter(Protocol):
         ...
 
     @property
+    def is_beyond_reach(self) -> bool:
+        """Whether no answer of it comes any more, whatever the cluster still says."""
+        ...
+
+    @property
     def in_flight(self) -> int:
         """How many calls of anybody are under way there."""
         ...

@@ -117,6 +117,11 @@ class Incarnation(Generic[InfoT]):
         return self.state.is_serving
 
     @property
+    def is_beyond_reach(self) -> bool:
+        """Whether no answer comes any more: it is gone, or cut off and ends by its lease."""
+        return self.lingers_until is not None or self.state is State.GONE
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         """The nodes of its reservation."""
         return self.reservation.nodes if self.reservation is not None else ()

@@ -39,6 +39,7 @@ class FakeMember:
     admits: bool = True
     in_flight: int = 0
     peak: int = 0
+    is_beyond_reach: bool = False
 
     @property
     def actor(self) -> Actor:

@@ -356,3 +356,31 @@ def test_progress_is_told_to_whoever_asks() -> None:
         assert len(told) > 5
 
     story_of(story)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("on", ["replica", "host"])
+def test_calls_behind_a_cut_link_are_made_again_when_the_pool_has_done_with_the_member(
+    on: str, ordered: bool
+) -> None:
+    """The cluster tells of the end ten minutes later, and nobody waits for that."""
+
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        out: list[int] = []
+
+        async def feed() -> None:
+            way = replicas.map if ordered else replicas.map_unordered
+            async for _, item in way("slow", range(200), on=on, in_flight=2):
+                out.append(item)
+
+        with anyio.fail_after(120):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(feed)
+                await anyio.sleep(5)
+                cluster.silence_node(replicas[1].nodes[0], for_s=600)
+        assert sorted(out) == list(range(200))
+        assert not ordered or out == sorted(out)
+        with anyio.fail_after(900):
+            await replicas.wait_settled(800)
+
+    story_of(story, health=pool.HealthPolicy(period_s=1, timeout_s=1, failures=3))
