@@ -390,11 +390,11 @@ def test_where_the_busiest_stays_the_role_beside_it_is_there_too() -> None:
         train, infer = pair(cluster)
         async with pool.Program(train, infer) as program:
             await program.scale({"train": 3}, timeout_s=60)
+            busy = train[2].id
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(train[2:].broadcast, work_for_a_while)
                 tasks.start_soon(infer[1:2].broadcast, work_for_a_while)
                 await anyio.sleep(1)
-                busy = train[2].id
                 await train.scale(1, timeout_s=120)
             assert train[0].id == busy
             await until_beside(train, infer)
