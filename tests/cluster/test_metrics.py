@@ -9,6 +9,7 @@ import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.skipif(PROMETHEUS is None, reason="there is no Prometheus here"),
+    pytest.mark.skipif(
+        find_spec("prometheus_client") is None,
+        reason='Ray\'s metrics agent is not here; `pip install "ray[default]"` brings it',
+    ),
 ]
 
 

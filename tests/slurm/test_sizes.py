@@ -8,8 +8,8 @@ from tests.lab.slurm import SlurmLab, cgroups_are_possible
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import cluster_on
 
-OWN_OF_EACH_NODE = {"MESSAGE_EPILOG_COMPLETE"}
-"""Slurm's own: a node says once that it is through with a job."""
+OWN_OF_EACH_NODE = {"MESSAGE_EPILOG_COMPLETE", "MESSAGE_NODE_REGISTRATION_STATUS"}
+"""Slurm's own: a node says that it is through with a job, and now and then that it is there."""
 
 
 def requests_of_a_job(cluster: Cluster) -> dict[str, int]:
