@@ -87,6 +87,7 @@ def test_huge_output_neither_blocks_nor_fills_memory_nor_the_disk(tmp_path: Path
     async def main() -> None:
         running = await launch(what)
         began = time.monotonic()
+        await until_async((tmp_path / "log.2").exists, "output")
         await until_async(lambda: not _has_child(running.pid, "head"), "the end of output")
         took_s = time.monotonic() - began
         assert _peak_kb_of(running.warden.pid) < 20_000
