@@ -84,3 +84,65 @@ def test_a_slot_that_is_not_there_and_a_pool_that_is_closed_are_refused() -> Non
             other.drain_slot(0)
 
     play(main)
+
+
+HASTY = pool.HealthPolicy(period_s=1, timeout_s=1, failures=3)
+
+
+def test_a_host_that_is_too_busy_to_answer_while_it_drains_is_not_judged() -> None:
+    """INV-9, one level down: the replica knows that it leaves, and so do those below it."""
+    cluster = SimulatedCluster([SimNode(gpus=8)])
+
+    async def main() -> None:
+        async with pool.ReplicaPool(
+            "a",
+            shape=pool.ReplicaShape(devices=1),
+            cluster=cluster,
+            health=HASTY,
+            drain=pool.DrainPolicy(timeout_s=60),
+        ) as replicas:
+            await replicas.scale(2)
+            await anyio.sleep(60)  # Beyond the grace after a start, in which nobody is judged.
+            leaves = replicas[0]
+            assert leaves.info is not None
+            cluster.hang(leaves.info.hosts[0].actor, "drain", "check_health")
+            began = anyio.current_time()
+            replicas.drain_slot(leaves.slot)
+            await replicas.wait_drained(leaves.slot)
+            assert anyio.current_time() - began > 20, "its drain had the time that it may take"
+            [report] = replicas.reports
+            assert (report.rung, report.reason) == ("hook", "it was asked to leave")
+
+    run(main)
+
+
+def test_who_was_put_back_and_leaves_again_is_not_judged_for_not_having_come_back() -> None:
+    """INV-9."""
+    cluster = SimulatedCluster([SimNode(gpus=8)] * 2)
+
+    async def main() -> None:
+        async with pool.ReplicaPool(
+            "a",
+            shape=pool.ReplicaShape(devices=8),
+            cluster=cluster,
+            surge=0,
+            drain=pool.DrainPolicy(timeout_s=60),
+        ) as replicas:
+            await replicas.scale(1)
+            [member] = replicas.members()
+            assert member.actor is not None
+            assert member.info is not None
+            cluster.hang(member.info.hosts[0].actor, "drain")
+            cluster.hang(member.actor, "restore")
+            cluster.drain_node(member.nodes[0], 3600)
+            while replicas.members()[0].state is not pool.State.DRAINING:
+                await replicas.changed()
+            cluster.undrain_node(member.nodes[0])
+            while replicas.members()[0].state is not pool.State.READY:
+                await replicas.changed()
+            replicas.drain_slot(member.slot)
+            await replicas.wait_drained(member.slot)
+            [report] = replicas.reports
+            assert (report.rung, report.reason) == ("hook", "it was asked to leave")
+
+    run(main)
