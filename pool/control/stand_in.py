@@ -36,4 +36,9 @@ async def stand_in(name: str, request: Request, cluster: Cluster) -> Any:
         finally:
             # Whatever happened: a pool that is not left is drained at the end of the block.
             with anyio.CancelScope(shield=True):
-                await pool.detach()
+                try:
+                    await pool.detach()
+                except BaseException:
+                    # Its keeper does not answer: it is left as by an owner that died.
+                    pool.abandon()
+                    raise

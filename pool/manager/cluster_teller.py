@@ -64,7 +64,8 @@ class ClusterTeller:
                 if trouble != self._trouble:
                     self._trouble = trouble
                     self._emit(EventKind.SOURCE_UNAVAILABLE, source=CLUSTER_SOURCE, reason=trouble)
-                continue
+                # Whoever waits for us has other notices to answer; we are called again.
+                return False
             self._trouble = ""
             self._waiting.pop(node, None)
             self._told.add(node)

@@ -93,6 +93,23 @@ class Lifetime(Succession[InfoT]):
             self.emit(EventKind.POOL_DETACHED)
             self._stop.cancel()
 
+    def abandon(self) -> None:
+        """Leave a detached pool without a word, as an owner that dies does.
+
+        For when `detach` fails. Leaving the block then ends nothing; the keeper finds out that the
+        owner is gone, and until then nobody else can own the pool without `takeover`.
+
+        Raises:
+            ConfigError: The pool was not made with `detached=True`, and ends with this process.
+        """
+        if self._owner is None:
+            raise ConfigError(
+                f"pool {self.name!r} would end with this process; make it with detached=True",
+                "detached",
+            )
+        self._let_go = True
+        self._stop.cancel()
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

@@ -26,12 +26,14 @@ class Board:
         self._told_at = 0.0
         self._closed = False
 
-    def publish(self, at: float, snapshot: Json, events: Iterable[Json] = ()) -> None:
-        """Take in a snapshot, and the events since the last, as in `Story.tell`."""
+    def publish(
+        self, at: float, snapshot: Json, events: Iterable[Json] = (), *, age_s: float = 0.0
+    ) -> None:
+        """Take in a snapshot of some age, and the events since the last, as in `Story.tell`."""
         with self._news:
             self._trouble = ""
             self._story.tell(at, snapshot, events)
-            self._told_at = time.monotonic()
+            self._told_at = time.monotonic() - age_s
             self._news.notify_all()
 
     def begin_anew(self) -> None:
@@ -79,8 +81,10 @@ class Board:
                 "trouble": self._trouble,
                 "age_s": time.monotonic() - self._told_at,
             }
-            # Inside the lock: the picture must not change while it is written down.
-            return self._story.version, _written(told)
+            version = self._story.version
+        # Outside of the lock, for the pool's own loop takes it: what is told is replaced, and never
+        # changed.
+        return version, _written(told)
 
 
 def _written(told: Mapping[str, Any]) -> str:

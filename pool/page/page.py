@@ -157,10 +157,16 @@ class Page:
 
     async def _publish_forever(self, board: Board) -> None:
         while True:
-            news, self._new[:] = list(self._new), []
-            shown = self._pool.picture()["snapshot"]
-            board.publish(time.time(), shown, [event_json(event) for event in news])
-            await anyio.sleep(LEAST_SPACING_S + SPACING_S_PER_SLOT * len(shown["slots"]))
+            slots = 0
+            try:
+                shown = self._pool.picture()["snapshot"]
+                news, self._new[:] = list(self._new), []
+                board.publish(time.time(), shown, [event_json(event) for event in news])
+                slots = len(shown["slots"])
+            except Exception as error:
+                # A hook of the user's, say: the page says so, and the pool goes on.
+                board.complain(repr(error))
+            await anyio.sleep(LEAST_SPACING_S + SPACING_S_PER_SLOT * slots)
             # Calls in flight change without a word.
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await self._pool.changed()

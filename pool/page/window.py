@@ -61,13 +61,16 @@ class Follower:
     async def _take(self, view: PoolView) -> None:
         picture = view.picture
         assert picture is not None
-        if view.instance != self._seen[0]:
+        is_another = view.instance != self._seen[0]
+        begins = 0 if is_another else self._next
+        found = await events_of(self._observer, view.name, view.instance, begins)
+        if is_another:
             self._board.begin_anew()
             self._next = 0
-        found = await events_of(self._observer, view.name, view.instance, self._next)
         seen = (view.instance, picture.published_at)
         if seen != self._seen or found:
             self._seen = seen
             self._next = found[-1].number + 1 if found else self._next
             events = [event_json(one.event) for one in found]
-            self._board.publish(picture.published_at, to_json(picture.snapshot), events)
+            snapshot = to_json(picture.snapshot)
+            self._board.publish(picture.published_at, snapshot, events, age_s=view.age_s)

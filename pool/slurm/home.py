@@ -70,7 +70,8 @@ class Home:
         above = self.path.parent
         for left in reversed(range(TRIES)):
             try:
-                above.mkdir(mode=0o700, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    above.mkdir(mode=0o700)
                 seen = above.lstat()
                 if seen.st_uid != os.geteuid() or above.is_symlink():
                     raise ConfigError(f"{above} is not this user's own; give another temp_root")

@@ -11,9 +11,10 @@ A cluster that cannot be asked is asked again later; the age of what is shown te
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -106,21 +107,22 @@ class Display:
         sweep_at = anyio.current_time() + SWEPT_AFTER_S
         async with anyio.create_task_group() as tasks:
             while True:
-                try:
-                    if not self._has_begun:
-                        await self._begin()
-                    await self._show()
-                    await self._take(tasks)
-                    if anyio.current_time() >= sweep_at:
-                        sweep_at = math.inf
-                        await self._sweep()
-                    self._trouble = ""
-                except Exception as error:
-                    # The pool goes on; who looks at it sees the age of what was shown last.
-                    if repr(error) != self._trouble:
-                        self._trouble = repr(error)
-                        say(Word.POOL_NOT_SHOWN, pool=self._pool.name, reason=repr(error))
+                troubles = [] if self._has_begun else [await _attempt(self._begin)]
+                if self._has_begun:
+                    # Each by itself: a pool that cannot be shown can be steered all the same.
+                    troubles.append(await _attempt(self._show))
+                    troubles.append(await _attempt(functools.partial(self._take, tasks)))
+                if self._has_begun and anyio.current_time() >= sweep_at:
+                    sweep_at = math.inf
+                    troubles.append(await _attempt(self._sweep))
+                self._complain(next(filter(None, troubles), ""))
                 await anyio.sleep(SPACING_S)
+
+    def _complain(self, trouble: str) -> None:
+        """Say once what is in the way; who looks at the pool sees the age of what was shown."""
+        if trouble and trouble != self._trouble:
+            say(Word.POOL_NOT_SHOWN, pool=self._pool.name, reason=trouble)
+        self._trouble = trouble
 
     async def close(self, *, leave: bool) -> None:
         """Take down what is shown; or leave it there, as it is now, for a pool that goes on.
@@ -151,8 +153,12 @@ class Display:
             if key is None:
                 continue
             if key.instance != self._pool.instance:
-                owner = (unpack(packed) or {}).get("owner") if key.part == PICTURE else None
-                if isinstance(owner, str) and await self._cluster.is_gone(owner):
+                document = (unpack(packed) or {}) if key.part == PICTURE else {}
+                owner = document.get("owner")
+                # A detached pool may live on without its owner.
+                if document.get("detached") is not False or not isinstance(owner, str):
+                    continue
+                if await self._cluster.is_gone(owner):
                     gone.add(str(Key(key.pool, key.instance, "")))
             elif key.part.startswith((REQUEST, ANSWER)):
                 await self._cluster.withdraw(text)
@@ -186,6 +192,7 @@ class Display:
         period_s = HEARTBEAT_S * times
         due_s = SPACING_S * times * 0.9 if self._is_changed else period_s
         is_due = now - self._shown_at >= due_s
+        unshown: Exception | None = None
         if is_due:
             self._is_changed = False
             head = {
@@ -193,7 +200,11 @@ class Display:
                 "published_at": self._cluster.unix_time(),
                 "period_s": period_s,
             }
-            values[self._key(PICTURE)] = pack({**head, **self._pool.picture()})
+            try:
+                values[self._key(PICTURE)] = pack({**head, **self._pool.picture()})
+            except Exception as error:
+                # A hook of the user's, say. Events are shown all the same.
+                is_due, unshown = False, error
         old = self._add_events(values)
         said = self._next
         if values:
@@ -205,6 +216,8 @@ class Display:
             self._shown_at, self._said = now if is_due else self._shown_at, said
         for key in old:
             await self._cluster.withdraw(key)
+        if unshown is not None:
+            raise unshown
 
     def _add_events(self, values: dict[str, bytes]) -> list[str]:
         """Add the documents that new events are in; return the keys of those that are too old."""
@@ -262,6 +275,15 @@ class Display:
         # Shielded: what is given up on the way could arrive after the pool took down the rest.
         with anyio.CancelScope(shield=True):
             await self._cluster.publish(values)
+
+
+async def _attempt(step: Callable[[], Awaitable[None]]) -> str:
+    """Do a step, and return what was in its way; nothing that it meets ends the pool."""
+    try:
+        await step()
+    except Exception as error:
+        return repr(error)
+    return ""
 
 
 ANSWER_LASTS_S = 60.0

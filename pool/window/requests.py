@@ -157,8 +157,10 @@ async def ask(
     request = Request(id=secrets.token_hex(8), verb=verb, args=args or {}, by=by)
     asked = str(Key(whom.pool, whom.instance, f"{REQUEST}{request.id}"))
     answered = str(Key(whom.pool, whom.instance, f"{ANSWER}{request.id}"))
-    await observer.publish({asked: pack({"version": VERSION, **codec.to_json(request)})})
     try:
+        # Shielded: what is given up on the way could arrive after it was withdrawn.
+        with anyio.CancelScope(shield=True):
+            await observer.publish({asked: pack({"version": VERSION, **codec.to_json(request)})})
         try:
             with anyio.fail_after(TAKEN_WITHIN_S):
                 answer = await _await_answer(observer, whom, answered, frozenset(Stage))

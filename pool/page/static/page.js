@@ -24,10 +24,14 @@ const choose = (index) => {
 const tree = new Tree($("tree"), known, choose);
 const lanes = new Lanes($("lanes"), $("order"), $("spans"), known, choose);
 
-function told(news) {
+function told(news, isFirst) {
   known.trouble = news.trouble;
   if (!news.pool || !news.pool.name) return drawLink();
-  if (news.version < known.version) known.slots.clear(); // another server, with a story of its own
+  // A connection begins with all that is kept; so does another owner's story.
+  if (isFirst || news.version < known.version) {
+    known.slots.clear();
+    known.events = [];
+  }
   Object.assign(known, { version: news.version, at: news.at, pool: news.pool });
   known.skew = Date.now() / 1000 - news.at - news.age_s;
   for (const slot of news.slots) known.slots.set(slot.index, slot);

@@ -6,10 +6,14 @@ const RETRY_S = [0.5, 1, 2, 5];
 
 export async function follow(token, { told, lost, refused, closed }) {
   for (let attempt = 0; ; attempt += 1) {
+    let isFirst = true; // A connection begins with all that is known.
     try {
       await once(token, (event, data) => {
         attempt = 0;
-        if (event === "told") told(data);
+        if (event === "told") {
+          told(data, isFirst);
+          isFirst = false;
+        }
         if (event === "closed") throw new Refused("closed");
       });
       lost("the page's server closed the connection");
