@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pool.cluster.interface import Fault
 from pool.dispatch.affinity import Homes
 from pool.dispatch.job import Job, Limits, Raised
 from pool.dispatch.pace import Pace
@@ -25,7 +26,6 @@ from pool.dispatch.source import Source
 from pool.dispatch.target import Targets
 from pool.errors import CallTimeout, MemberLost, MemberUnreachable, NotAdmitted
 from pool.host.labour import Failure
-from pool.planning.restart import Cause
 
 REST_S = 0.5
 """How long a member that could not be reached is left alone."""
@@ -37,6 +37,7 @@ class _Call:
     jobs: list[Job]
     stop: Callable[[], None] | None = None
     timer: asyncio.TimerHandle | None = None
+    forget: Callable[[], object] | None = None
     is_given_up: bool = False
 
 
@@ -141,7 +142,6 @@ class Dispatcher:
                 self._put_back(job)
             self._parked = self._roster.parked
             self._source.resize(self._roster.listed)
-            self._take_back()
         if not self._roster.listed and self._pool.failed is not None:
             self._fail(self._pool.failed)
             return
@@ -234,6 +234,7 @@ class Dispatcher:
 
     def _send(self, post: Post, jobs: list[Job]) -> None:
         call = _Call(post, jobs)
+        call.forget = post.target.member.on_parted(functools.partial(self._take_back, call))
         self._calls.add(call)
         self._roster.add(post, len(jobs))
         self.in_flight += len(jobs)
@@ -258,6 +259,8 @@ class Dispatcher:
         self._calls.discard(call)
         if call.timer is not None:
             call.timer.cancel()
+        if call.forget is not None:
+            call.forget()
         post.is_alone = False
         if isinstance(error, MemberLost):
             self._lose(post, error)
@@ -272,15 +275,12 @@ class Dispatcher:
             self._settle(post, jobs, result, error)
         self.wake()
 
-    def _take_back(self) -> None:
-        """Take as lost the calls on members that the pool has done with.
-
-        Behind a cut link the cluster may tell of an end much later than the pool has replaced who
-        was there, and a call would wait for it.
-        """
-        for call in [each for each in self._calls if each.post.target.member.is_beyond_reach]:
-            member = call.post.target.actor.identity.member
-            self._came(call, None, MemberLost(member, Cause.NODE_LOST, "it is beyond reach"))
+    def _take_back(self, call: _Call, fault: Fault) -> None:
+        """Take a call as lost whose member the pool has done with."""
+        if call.stop is not None:
+            call.stop()
+        member = call.post.target.actor.identity.member
+        self._came(call, None, MemberLost(member, fault.cause, fault.detail))
 
     def _settle(
         self, post: Post, jobs: list[Job], result: Any, error: BaseException | None
@@ -321,8 +321,7 @@ class Dispatcher:
             self._loop.call_later(REST_S, self._pool_changed)
         else:
             post.dead = True
-            if not target.member.is_beyond_reach:
-                target.member.call_lost(error.cause, f"{target.where}{error.detail}")
+            target.member.call_lost(error.cause, f"{target.where}{error.detail}")
         self._strand(post)
 
     def _strand(self, post: Post) -> None:

@@ -15,7 +15,7 @@ import anyio
 
 from pool.cluster.at_once import at_once
 from pool.cluster.interface import Cluster
-from pool.dispatch.target import Counter
+from pool.dispatch.target import Counter, Target, within_reach
 from pool.errors import CallTimeout, MemberLost, RunCancelled
 from pool.host.info import HostInfo
 from pool.host.run_body import Hook, Work
@@ -154,10 +154,11 @@ class Run:
             runtime_env=options.runtime_env,
         )
         try:
-            actor = await cluster.call(self.host.actor, "begin_run", plan)
-            frozen = cluster.freeze(self._work)
-            perform = cluster.refer if options.references else cluster.call
-            return await perform(actor, "perform", frozen)
+            with within_reach(Target(self.host.actor, self._member)):
+                actor = await cluster.call(self.host.actor, "begin_run", plan)
+                frozen = cluster.freeze(self._work)
+                perform = cluster.refer if options.references else cluster.call
+                return await perform(actor, "perform", frozen)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._end()

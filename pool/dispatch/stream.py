@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pool.dispatch.results import END
-from pool.dispatch.target import Target, Targets
+from pool.dispatch.target import Target, Targets, within_reach
 from pool.errors import MemberLost, MemberUnreachable, NotAdmitted, PoolClosed
 from pool.host.parcel import pack
 
@@ -79,9 +79,10 @@ class StreamRun:
             if self._at is None:
                 self._at = await self._begin()
             target, number = self._at
-            values, self._is_last = await self._pool.cluster.call(
-                target.actor, "read_stream", number
-            )
+            with within_reach(target):
+                values, self._is_last = await self._pool.cluster.call(
+                    target.actor, "read_stream", number
+                )
         except MemberLost as error:
             left = self._leave()
             if left is not None and not isinstance(error, MemberUnreachable):
@@ -108,9 +109,10 @@ class StreamRun:
                 for target in sorted(targets, key=lambda each: each.member.in_flight):
                     target.member.call_began()
                     try:
-                        number: int = await self._pool.cluster.call(
-                            target.actor, "begin_stream", self._work, self._args
-                        )
+                        with within_reach(target):
+                            number: int = await self._pool.cluster.call(
+                                target.actor, "begin_stream", self._work, self._args
+                            )
                     except NotAdmitted:
                         target.member.call_ended()
                         continue

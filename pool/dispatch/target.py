@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pool.cluster.interface import Actor, Cluster
+import anyio
+
+from pool.cluster.interface import Actor, Cluster, Fault
 from pool.errors import MemberLost, MemberUnreachable, PoolFailed
 
 
@@ -16,11 +19,6 @@ class Counter(Protocol):
     @property
     def is_serving(self) -> bool:
         """Whether new work may be sent to it."""
-        ...
-
-    @property
-    def is_beyond_reach(self) -> bool:
-        """Whether no answer of it comes any more, whatever the cluster still says."""
         ...
 
     @property
@@ -36,6 +34,10 @@ class Counter(Protocol):
 
     def call_lost(self, cause: str, detail: str) -> None:
         """Hear that the member is dead."""
+
+    def on_parted(self, listener: Callable[[Fault], object]) -> Callable[[], object]:
+        """Call `listener` when no answer comes any more; returns what ends it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,30 @@ class Targets(Protocol):
         ...
 
 
+@contextmanager
+def within_reach(target: Target) -> Iterator[None]:
+    """Do not wait in the block for an answer of a member that the pool has done with.
+
+    Raises:
+        MemberLost: No answer comes any more. Behind a cut link, the cluster may say so much later.
+    """
+    parted: list[Fault] = []
+    with anyio.CancelScope() as scope:
+
+        def leave(fault: Fault) -> None:
+            parted.append(fault)
+            scope.cancel()
+
+        forget = target.member.on_parted(leave)
+        try:
+            yield
+        finally:
+            forget()
+    if scope.cancelled_caught:
+        [fault] = parted
+        raise MemberLost(target.actor.identity.member, fault.cause, fault.detail)
+
+
 async def call(
     cluster: Cluster,
     target: Target,
@@ -86,7 +112,8 @@ async def call(
     """Let a target do a piece of work, and count it while it is under way."""
     target.member.call_began()
     try:
-        return await cluster.call(target.actor, "execute", work, args, environment)
+        with within_reach(target):
+            return await cluster.call(target.actor, "execute", work, args, environment)
     except MemberLost as error:
         if not isinstance(error, MemberUnreachable):
             target.member.call_lost(error.cause, f"{target.where}{error.detail}")

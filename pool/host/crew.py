@@ -11,6 +11,9 @@ import anyio
 from pool.cluster.interface import Actor, ActorSpec, Death, Fault, News
 from pool.host.staffing import Staffing
 
+DISMISSED_WITHIN_S = 10.0
+"""An actor on our own node that was killed is dead long before; nobody waits for ever."""
+
 
 class Hand:
     """One actor of a crew.
@@ -64,7 +67,8 @@ class Crew:
             spec: What it is.
             hear: Is told its news.
 
-        A cancellation comes after that; then the actor is ended.
+        A cancellation comes after that; then the actor is ended, and waited for: what it held is
+        free when this returns.
         """
         hand: Hand | None = None
         with anyio.CancelScope(shield=True):
@@ -77,7 +81,8 @@ class Crew:
         try:
             await anyio.lowlevel.checkpoint()
         except BaseException:
-            self._cluster.kill(hand.actor)
+            with anyio.move_on_after(DISMISSED_WITHIN_S, shield=True):
+                await self.dismiss(hand)
             raise
         return hand
 

@@ -172,8 +172,7 @@ class LocalRanks:
     async def restore(self) -> None:
         """Let every rank actor take calls again."""
         if self._nest is not None:
-            budget_s = self._staffing.plan.policies.drain.timeout_s
-            await self._nest.restore(budget_s)
+            await self._nest.restore()
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
         """Put all of them down, and return what went wrong with which."""

@@ -8,7 +8,7 @@ vanished is ended by the host all the same.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,7 @@ class Runs:
 
         Raises:
             ConfigError: The bundle does not hold what the run needs.
+            NotAdmitted: The host was told to take no new work, perhaps while the run waited.
             RunCancelled: It was ended meanwhile.
 
         Cancelling it starts nothing.
@@ -104,15 +105,14 @@ class Runs:
             runtime_env=plan.runtime_env,
             label="Run",
         )
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._allotments.give, allotment)
+            stack.enter_context(admission)
             run = _Run(await self._crew.hire(spec, lambda news: self._hear(run, news)))
-        except BaseException:
-            self._allotments.give(allotment)
-            raise
+            held = stack.pop_all()
         self._runs[plan.key] = run
-        admission.__enter__()
         self._crew.spawn(self._open(run))
-        self._crew.spawn(self._see_off(plan, run, allotment, admission))
+        self._crew.spawn(self._see_off(plan, run, held))
         return run.hand.actor
 
     async def end(self, key: str, grace_s: float = 0.0) -> str:
@@ -163,18 +163,11 @@ class Runs:
         run.state, run.is_heard_of = news.trouble, True
         self._end_later(run, LINGER_S if run.state == DONE else None)
 
-    async def _see_off(
-        self,
-        plan: RunPlan,
-        run: _Run,
-        allotment: Allotment,
-        admission: AbstractContextManager[None],
-    ) -> None:
+    async def _see_off(self, plan: RunPlan, run: _Run, held: ExitStack) -> None:
         await run.hand.gone()
         self._end_later(run, None)
         del self._runs[plan.key]
-        self._allotments.give(allotment)
-        admission.__exit__(None, None, None)
+        held.close()
         if plan.runtime_env is None:
             # Where there was one run, there is often another.
             await self._cluster.warm([self._staffing.context.node_id])

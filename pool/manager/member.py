@@ -6,6 +6,7 @@ own record of the same, and `Slot` what outlives it.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from pool.planning.plan import Role, SlotView
 from pool.planning.restart import Cause
 
 InfoT = TypeVar("InfoT")
+
+ANSWERED_WITHIN_S = 0.5
+"""How long an answer, or the cluster's own word of the end, may be on its way from who is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class Incarnation(Generic[InfoT]):
     idle: anyio.Event | None = None
     drain: anyio.CancelScope | None = None
     on_lost: Callable[[Fault], None] | None = None
+    is_parted: bool = False
+    callers: dict[Callable[[Fault], object], None] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -115,11 +121,6 @@ class Incarnation(Generic[InfoT]):
     def is_serving(self) -> bool:
         """Whether new work may be sent to it."""
         return self.state.is_serving
-
-    @property
-    def is_beyond_reach(self) -> bool:
-        """Whether no answer comes any more: it is gone, or cut off and ends by its lease."""
-        return self.lingers_until is not None or self.state is State.GONE
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -158,6 +159,36 @@ class Incarnation(Generic[InfoT]):
         """Hear from a caller that the member is dead, before its lifeline says so."""
         if self.on_lost is not None:
             self.on_lost(Fault(Cause(cause), detail))
+
+    def on_parted(self, listener: Callable[[Fault], object]) -> Callable[[], object]:
+        """Call `listener` when no answer comes any more; returns what ends it."""
+        if self.is_parted:
+            asyncio.get_running_loop().call_soon(listener, self._parting)
+        else:
+            self.callers[listener] = None
+        return lambda: self.callers.pop(listener, None)
+
+    def part(self) -> None:
+        """Note that it is gone, or cut off and ends by its lease.
+
+        Behind a cut link the cluster may tell of an end much later than the pool has replaced who
+        was there. So callers are told by us, but not before answers on their way are here.
+        """
+        if not self.is_parted:
+            self.is_parted = True
+            asyncio.get_running_loop().call_later(ANSWERED_WITHIN_S, self._tell_parted)
+
+    @property
+    def _parting(self) -> Fault:
+        if self.fault is not None:
+            return self.fault
+        if self.lingers_until is None:
+            return Fault(Cause.CRASH, "it was put down")
+        return Fault(Cause.NODE_LOST, "it is beyond reach")
+
+    def _tell_parted(self) -> None:
+        for listener in list(self.callers):
+            listener(self._parting)
 
     async def until_idle(self) -> None:
         """Wait until no call that was sent to the member is under way."""

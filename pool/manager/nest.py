@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from pool.errors import PoolClosed, SizeUnreachable, StartFailed
+from pool.manager.hooks import RESTORE_TIMEOUT_S
 from pool.manager.nested import NestedPool
 from pool.planning.drain import child_budget
 from pool.planning.restart import Cause
@@ -30,6 +31,7 @@ class Nest(Generic[NestedT]):
     def __init__(self, pool: NestedT) -> None:
         self.pool = pool
         self.is_closing = False
+        self._drains = 0
         self._close = asyncio.Event()
         self._open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = asyncio.create_task(self._run())
@@ -69,19 +71,25 @@ class Nest(Generic[NestedT]):
 
     async def drain(self, budget_s: float) -> None:
         """Let every part finish its work, all at once. Nobody is judged meanwhile (INV-9)."""
+        self._drains += 1
         self.pool.is_leaving = True
         await self._tell("drain", budget_s, budget_s=budget_s)
 
-    async def restore(self, budget_s: float) -> None:
+    async def restore(self) -> None:
         """Let every part take work again, all at once, and look after them as before."""
-        await self._tell("restore", budget_s=budget_s)
-        self.pool.is_leaving = False
+        drains = self._drains
+        await self._tell("restore", budget_s=child_budget(RESTORE_TIMEOUT_S))
+        # Whoever was told to leave once more while the last part answered is leaving.
+        if drains == self._drains:
+            self.pool.is_leaving = False
 
     async def _tell(self, method: str, *args: Any, budget_s: float) -> None:
         """Call a method of every part's body, all at once, for at most `budget_s` seconds."""
         async with anyio.create_task_group() as tasks:
-            for actor in self.pool.handles():
-                tasks.start_soon(self._call, method, args, actor, budget_s)
+            for part in self.pool.members():
+                # Also one that is suspect: it works on, and may answer yet.
+                if part.state.is_up and part.actor is not None:
+                    tasks.start_soon(self._call, method, args, part.actor, budget_s)
 
     async def _call(self, method: str, args: tuple[Any, ...], actor: Any, budget_s: float) -> None:
         await self.pool.cluster.call(actor, method, *args, timeout_s=budget_s)

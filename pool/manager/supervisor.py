@@ -456,6 +456,7 @@ class Supervisor(Hooks[InfoT]):
         self._reports.append(report)
         if member.actor is not None and report.rung != "hook":
             await self._outlast(slot, member)
+        member.part()
         self._advance(member, State.GONE, f"nothing of it is left ({report.rung})")
         slot.incarnation = None
         slot.look_anew()
@@ -482,6 +483,7 @@ class Supervisor(Hooks[InfoT]):
         late_s = 2 * DOUBT_S + RESPITE_S + self.policies.patience_s
         linger_s = lease.lasts_s + 2 * lease.grace_s + late_s
         member.lingers_until = anyio.current_time() + linger_s
+        member.part()
         slot.look_anew()
         self.emit(
             EventKind.MEMBER_CUT_OFF,

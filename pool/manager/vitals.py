@@ -130,7 +130,7 @@ class Vitals(Supervisor[InfoT]):
             member.actor
             for member in self._incarnations()
             if member.actor is not None
-            and not member.state.is_up
+            and not self._is_polled(member)
             and member.lingers_until is None
             and not member.dead.is_set()
         ]

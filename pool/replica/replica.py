@@ -134,7 +134,7 @@ class Replica:
         if self._nest.is_closing:
             detail = "it is being put down already"
             raise MemberFailed(self._identity.member, Cause.CRASH, detail)
-        await self._nest.restore(self._plan.policies.drain.timeout_s)
+        await self._nest.restore()
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
         """Close the host pool, and return what went wrong with which host."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 import pool
 from pool import EventKind, Notice, NoticeKind, State
 from pool.cluster.ray import private
+from pool.errors import NotAdmitted
 from pool.testing.notices import FakeAws, FakeAzure, FakeGce, FakeService
 from tests import hosts
 from tests.notices.asking import OnlyOn
@@ -184,6 +186,14 @@ def test_a_withdrawn_notice_ends_the_replacement_and_the_member_stays(
     anyio.run(main)
 
 
+async def is_refused(ask: Callable[..., Awaitable[Any]], *args: Any) -> bool:
+    try:
+        await ask(*args)
+    except NotAdmitted:
+        return True
+    return False
+
+
 def test_a_draining_member_comes_back_when_its_notice_is_withdrawn(world: World) -> None:
     async def main() -> None:
         told = Told()
@@ -191,12 +201,18 @@ def test_a_draining_member_comes_back_when_its_notice_is_withdrawn(world: World)
             await replicas.scale(1, timeout_s=60)
             before = replicas[0]
             story = Story(replicas)
+            [host] = hosts_of(before)
+            ask = functools.partial(replicas.cluster.call, host.actor, "execute")
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(replicas.broadcast, hosts.nap, 3.0)
+                # Work that the pool does not count, so that only the host can wait for its end.
+                tasks.start_soon(ask, hosts.nap, (10.0,))
                 # Less time than the ladder takes, so that it drains at once.
                 told.warn(before, in_s=19)
                 await until(replicas, lambda: replicas[0].state is State.DRAINING)
                 assert replicas.members(serving=True) == []
+                with anyio.fail_after(8):
+                    while not await is_refused(ask, abs, (-2,)):  # noqa: ASYNC110 - nobody tells
+                        await anyio.sleep(0.05)
                 told.notices.clear()
                 await until(replicas, lambda: replicas[0].state is State.READY)
             await replicas.wait_settled(30)

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pool.cluster.interface import Actor, Identity
+from pool.cluster.interface import Actor, Fault, Identity
 from pool.dispatch.map import WINDOW, MapOptions, MapRun
 from pool.dispatch.results import Results
 from pool.dispatch.target import Target
@@ -39,7 +39,6 @@ class FakeMember:
     admits: bool = True
     in_flight: int = 0
     peak: int = 0
-    is_beyond_reach: bool = False
 
     @property
     def actor(self) -> Actor:
@@ -55,6 +54,9 @@ class FakeMember:
 
     def call_lost(self, cause: str, detail: str) -> None:
         pass
+
+    def on_parted(self, listener: Callable[[Fault], object]) -> Callable[[], object]:
+        return lambda: None
 
 
 @dataclass

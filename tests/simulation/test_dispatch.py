@@ -384,3 +384,50 @@ def test_calls_behind_a_cut_link_are_made_again_when_the_pool_has_done_with_the_
             await replicas.wait_settled(800)
 
     story_of(story, health=pool.HealthPolicy(period_s=1, timeout_s=1, failures=3))
+
+
+async def broadcasts(replicas: pool.ReplicaPool) -> None:
+    await replicas.broadcast("slow", 1)
+
+
+async def reads_a_stream(replicas: pool.ReplicaPool) -> None:
+    async for _ in replicas.stream("count_slowly", 10_000):
+        pass
+
+
+async def runs(replicas: pool.ReplicaPool) -> None:
+    [host] = replicas.hosts()[0]
+    await host.run(anyio.sleep, 3600)
+
+
+async def calls_a_host(replicas: pool.ReplicaPool) -> None:
+    [host] = replicas.hosts()[0]
+    await host.call(anyio.sleep, 3600)
+
+
+@pytest.mark.parametrize("way", [broadcasts, reads_a_stream, runs, calls_a_host])
+def test_who_waits_behind_a_cut_link_is_told_when_the_pool_has_done_with_the_member(
+    way: Callable[[pool.ReplicaPool], Awaitable[None]],
+) -> None:
+    """As with `map`, but for what cannot be done again elsewhere."""
+
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        lost: list[pool.MemberLost] = []
+
+        async def wait() -> None:
+            while not lost:
+                try:
+                    await way(replicas)
+                except pool.MemberLost as error:
+                    lost.append(error)
+
+        with anyio.fail_after(120):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.sleep(5)
+                cluster.silence_node(replicas[0].nodes[0], for_s=600)
+        assert lost[0].cause == "node_lost"
+        with anyio.fail_after(900):
+            await replicas.wait_settled(800)
+
+    story_of(story, size=1, health=pool.HealthPolicy(period_s=1, timeout_s=1, failures=3))

@@ -294,3 +294,25 @@ def test_a_simulated_host_starts_no_real_process() -> None:
             await replicas.scale(1, timeout_s=600)
 
     pool_of(story, processes=[pool.Process(["sleep", "1"])])
+
+
+def test_a_run_that_waited_until_its_host_was_drained_gives_its_part_back() -> None:
+    """INV-11: the host takes work again, and the next run has the devices."""
+
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        await replicas.scale(1, timeout_s=600)
+        [[host, _]] = replicas.hosts()
+        first = host.begin_run(anyio.sleep, 60)
+        late = host.begin_run(work_of(1))
+        await anyio.sleep(30)
+        actor = hosts_of(replicas[0])[0].actor
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cluster.call, actor, "drain", 300)
+            assert await first.result() is None
+            with pytest.raises(pool.NotAdmitted):
+                await late.result()
+        await cluster.call(actor, "restore")
+        with anyio.fail_after(60):
+            assert await host.run(work_of(2)) == 2
+
+    pool_of(story)
