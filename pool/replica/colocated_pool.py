@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -90,6 +91,17 @@ class ColocatedPool(ReplicaPool):
         self._sources = ()
         self._follows = False
         self._share = beside._lodgings.take_in(self)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        try:
+            return await super().__aexit__(kind, error, traceback)
+        finally:
+            self.target._lodgings.move_out(self._share)
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [*super()._background(), self._follow_forever]

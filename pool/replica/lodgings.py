@@ -62,7 +62,7 @@ class Lodgings:
         self.shares = shares
         self.by_hosts = by_hosts
         self._owner = owner
-        self._lodgers: list[Lodger] = []
+        self._lodgers: dict[int, Lodger] = {}
         self._whole: dict[str, Reservation] = {}
         self._device = ""
 
@@ -89,14 +89,19 @@ class Lodgings:
                 "beside",
             )
         if len(self._lodgers) >= self.shares.lodgers:
-            others = ", ".join(repr(each.name) for each in self._lodgers)
+            others = ", ".join(repr(each.name) for each in self._lodgers.values())
             raise ConfigError(
                 f"pool {self._owner!r} has {self.shares!r}, and {others} live beside it already; "
                 "give it shares for one more",
                 "beside",
             )
-        self._lodgers.append(lodger)
-        return len(self._lodgers)
+        share = min(set(range(1, self.shares.lodgers + 1)) - set(self._lodgers))
+        self._lodgers[share] = lodger
+        return share
+
+    def move_out(self, share: int) -> None:
+        """Give back the share of a pool that has nobody here any more, for another to take."""
+        self._lodgers.pop(share, None)
 
     def move_in(self, reservation: Reservation, device: str) -> Reservation:
         """Note a reservation that the owner made, and return it with its own part of each bundle.
@@ -140,6 +145,6 @@ class Lodgings:
     async def until_empty(self, reservation: Reservation, limit_s: float) -> None:
         """Wait until no lodger is there, but no longer than that."""
         with anyio.move_on_after(limit_s):
-            for lodger in self._lodgers:
+            for lodger in list(self._lodgers.values()):
                 while lodger.lives_in(reservation):
                     await lodger.changed()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -158,13 +158,14 @@ class Program:
 
         Nothing is created before there is room for all. Then all reserve and start at once. When
         one fails, or the time is up, every role goes back to the size that it had: what was
-        reserved is released, and nothing waits in the cluster.
+        reserved is released, and nothing waits in the cluster. A role that somebody else has
+        given another size meanwhile keeps that.
 
         Args:
             sizes: Role to size. Roles that are left out keep their size; those that live beside
                 another follow it.
-            timeout_s: Seconds for the whole: for room, reservations and start; None waits for
-                ever.
+            timeout_s: Seconds for the whole: for an earlier `scale` of the program, for room,
+                reservations and start; None waits for ever.
             wait_for_room: Whether to wait while others hold what the roles need; otherwise there
                 has to be room now.
 
@@ -180,32 +181,52 @@ class Program:
 
         Cancelling it brings the roles back to the sizes that they had, as a failure does.
         """
-        async with self._scaling:
-            wanted = await self._complete(sizes)
-            before = {name: self._roles[name].desired for name in wanted}
+        missing = {"the program": "another scale of it was under way"}
+        with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
+            async with self._scaling:
+                missing = {"the program": "its nodes were being looked at"}
+                wanted = await self._complete(sizes)
+                plan = await self._plan(wanted)
+                missing = dict(plan.missing)
+                if not (plan.is_complete or wait_for_room):
+                    raise ProgramUnreachable(wanted, missing)
+                async with self._all_or_none(wanted) as missing:
+                    return await self._bring_up(wanted, await self._wait_for_room(wanted, plan))
+        raise ProgramUnreachable(sizes, missing)
+
+    @asynccontextmanager
+    async def _all_or_none(self, wanted: Sizes) -> AsyncIterator[dict[str, str]]:
+        """Bring roles back to the sizes that they had when the block is broken off.
+
+        Yields what was missing then: role and slot to the reason.
+        """
+        before = {name: self._roles[name].desired for name in wanted}
+        missing: dict[str, str] = {}
+        try:
+            yield missing
+        except BaseException:
+            missing |= self._waits_for or self._missing(wanted)
+            # A size that somebody else gave a role meanwhile is theirs to keep.
+            ours = {name: was for name, was in before.items() if self._is_at(name, wanted)}
+            with anyio.CancelScope(shield=True):
+                await self._bring_to(ours)
+            raise
+        finally:
+            self._waits_for = {}
+            for role in self._owners:
+                role._take_seats(())
+
+    def _is_at(self, name: str, sizes: Sizes) -> bool:
+        return self._roles[name].desired == sizes[name]
+
+    async def _wait_for_room(self, wanted: Sizes, plan: ProgramPlan) -> ProgramPlan:
+        """Look at the nodes again and again, until there is room for all; return where."""
+        self._waits_for = dict(plan.missing)
+        while not plan.is_complete:
+            await anyio.sleep(LOOK_AGAIN_S)
             plan = await self._plan(wanted)
-            reached: dict[str, ScaleResult] = {}
-            if not (plan.is_complete or wait_for_room):
-                raise ProgramUnreachable(wanted, plan.missing)
             self._waits_for = dict(plan.missing)
-            try:
-                with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
-                    while not plan.is_complete:
-                        await anyio.sleep(LOOK_AGAIN_S)
-                        plan = await self._plan(wanted)
-                        self._waits_for = dict(plan.missing)
-                    reached = await self._bring_up(wanted, plan)
-                if not reached:
-                    raise ProgramUnreachable(wanted, self._waits_for or self._missing(wanted))
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await self._bring_to(before)
-                raise
-            finally:
-                self._waits_for = {}
-                for role in self._owners:
-                    role._take_seats(())
-            return reached
+        return plan
 
     @property
     def waits_for(self) -> Mapping[str, str]:
@@ -308,14 +329,16 @@ class Program:
         }
 
     async def _bring_to(self, sizes: Sizes) -> None:
-        """Bring roles to sizes that they had; whoever lives beside another first, all at once."""
+        """Bring roles to sizes, all at once but for who waits for whom."""
 
         async def bring(role: ReplicaPool, size: int) -> None:
             # A pool that is closed, lost, or that gave up is as it is.
             with contextlib.suppress(PoolError):
                 await role.scale(size, timeout_s=role.policies.drain.timeout_s + CLOSE_MARGIN_S)
 
-        for level in (self._colocated, self._owners):
+        # Those that are to be there follow their targets' sizes; those that are not go first.
+        leaving = [role for role in self._colocated if not sizes.get(role.name)]
+        for level in (leaving, self._owners, self._colocated):
             async with anyio.create_task_group() as tasks:
                 for role in level:
                     if role.name in sizes:

@@ -210,6 +210,72 @@ def test_a_program_that_is_late_or_cancelled_leaves_nothing(how: str) -> None:
     run(main)
 
 
+def test_a_size_that_somebody_gives_a_role_meanwhile_is_not_taken_back() -> None:
+    async def main() -> None:
+        cluster = eights(2)
+        quick = pool.ReplicaPool("quick", shape=FOUR, cluster=cluster)
+        slow = pool.ReplicaPool(
+            "slow", shape=FOUR, host=Slow, cluster=cluster, start_timeout_s=7200
+        )
+        async with pool.Program(quick, slow) as program, anyio.create_task_group() as tasks:
+
+            async def scale() -> None:
+                with pytest.raises(pool.ProgramUnreachable, match="role slow, slot 0"):
+                    await program.scale({"quick": 1, "slow": 1}, timeout_s=60)
+
+            tasks.start_soon(scale)
+            await until(lambda: quick.is_settled and quick.desired == 1)
+            await quick.scale(2, timeout_s=30)
+            # Another scale of the program waits for the first, but not for ever.
+            began = anyio.current_time()
+            with pytest.raises(pool.ProgramUnreachable, match="another scale of it"):
+                await program.scale({"quick": 3}, timeout_s=5)
+            assert anyio.current_time() - began == 5
+            await until(lambda: slow.desired == 0)
+            assert quick.desired == 2
+        assert not cluster.left()
+
+    run(main)
+
+
+def test_roles_that_live_beside_each_other_go_back_together() -> None:
+    async def main() -> None:
+        cluster = eights(2)
+        train, infer = pair(cluster)
+        slow = pool.ReplicaPool(
+            "slow", shape=FOUR, host=Slow, cluster=cluster, start_timeout_s=7200
+        )
+        async with pool.Program(train, infer, slow) as program:
+            await program.scale({"train": 1}, timeout_s=60)
+            kept = [member.id for each in (train, infer) for member in each.members()]
+            with pytest.raises(pool.ProgramUnreachable, match="role slow"):
+                await program.scale({"train": 3, "slow": 1}, timeout_s=60)
+            assert (train.desired, infer.desired, slow.desired) == (1, 1, 0)
+            await until_beside(train, infer)
+            assert [member.id for each in (train, infer) for member in each.members()] == kept
+        assert not cluster.left()
+
+    run(main)
+
+
+def test_the_share_of_a_role_that_closes_is_there_for_the_next() -> None:
+    """Row A8."""
+
+    async def main() -> None:
+        cluster = eights(1)
+        train, infer = pair(cluster)
+        async with train:
+            await train.scale(1, timeout_s=60)
+            async with infer:
+                await infer.scale(1, timeout_s=60)
+            async with pool.ColocatedPool("next", beside=train) as after:
+                await after.scale(1, timeout_s=60)
+                assert is_beside(train, after)
+        assert not cluster.left()
+
+    run(main)
+
+
 def test_a_seat_that_somebody_took_meanwhile_is_looked_for_anew() -> None:
     async def main() -> None:
         cluster = eights(3)
@@ -368,8 +434,9 @@ def test_who_lives_beside_a_replica_that_is_lost_moves_with_it(hold: bool) -> No
             await until(lambda: is_after(gone, infer))
             await until_beside(train, infer)
             assert train[1].id == kept.id
+            homeless = train[0], infer[0]
             cluster.lose_node(train[0].nodes[0])
-            await anyio.sleep(60)
+            await until(lambda: is_after(homeless[0], train) and is_after(homeless[1], infer))
             await until_beside(train, infer)
             for each in (train, infer):
                 validate(each, cluster)
