@@ -93,10 +93,11 @@ class Crew:
         await hand.gone()
 
     async def close(self) -> None:
-        """Kill all of them, and return when all are dead."""
-        async with anyio.create_task_group() as tasks:
-            for hand in list(self._hands.values()):
-                tasks.start_soon(self.dismiss, hand)
+        """Kill all of them, and return when all are dead; a cluster that never says so is left."""
+        with anyio.move_on_after(DISMISSED_WITHIN_S):
+            async with anyio.create_task_group() as tasks:
+                for hand in list(self._hands.values()):
+                    tasks.start_soon(self.dismiss, hand)
         if self._renewing is not None:
             self._renewing.cancel()
 

@@ -107,7 +107,9 @@ def test_a_killed_rank_takes_its_replica_with_it_which_comes_back_whole(world: W
     anyio.run(main)
 
 
-def test_runs_are_fresh_processes_in_the_bundle_with_its_devices(world: World) -> None:
+def test_runs_are_fresh_processes_in_the_bundle_with_its_devices(
+    world: World, tmp_path: Path
+) -> None:
     def where() -> tuple[int, str | None]:
         return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
@@ -128,9 +130,17 @@ def test_runs_are_fresh_processes_in_the_bundle_with_its_devices(world: World) -
                 await host.run(where, options=pool.RunOptions(devices=3))
             with pytest.raises(TimeoutError):
                 await host.run(__import__("time").sleep, 600, timeout_s=3)
-            run = host.begin_run(anyio.sleep, 600)
-            await anyio.sleep(3)
-            print(await run.cancel(grace_s=5))
+            mark = tmp_path / "at work"
+
+            async def linger() -> None:
+                mark.touch()
+                await anyio.sleep(600)
+
+            run = host.begin_run(linger)
+            with anyio.fail_after(60):
+                while not mark.exists():  # noqa: ASYNC110 - it is another process
+                    await anyio.sleep(0.05)
+            assert await run.cancel(grace_s=5) == "it is at work, and ended when it was asked to"
             with pytest.raises(pool.RunCancelled):
                 await run.result()
             world.watch(first, second, pid)
