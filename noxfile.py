@@ -2,8 +2,8 @@
 
 Most sessions run in the environment that nox itself runs in, which `pip install -e ".[dev]"`
 prepares. Ray is large, and one installation serves them all; a virtual environment per session
-would spend most of CI's time on unpacking. The sessions that are about installing, `build` and
-`pythons`, have environments of their own.
+would spend most of CI's time on unpacking. The sessions that need another installation, such as
+`metrics`, `build` and `pythons`, have environments of their own.
 """
 
 import shutil
@@ -18,7 +18,7 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
 nox.options.reuse_venv = "yes"
 # The tests come last, so that their summary is what a reader sees at the end.
-nox.options.sessions = ["lint", "types", "contracts", "docs", "tests"]
+nox.options.sessions = ["lint", "types", "contracts", "docs", "metrics", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 RAYS = ["2.50", "2.59", "2.60"]
@@ -63,6 +63,18 @@ def docs(session: nox.Session) -> None:
     """
     run(session, "codespell", *SPELLED)
     run(session, "sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html")
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def metrics(session: nox.Session) -> None:
+    """Check metrics against a real Prometheus: with Ray's agents, so in an environment of its own.
+
+    What `ray[default]` brings starts further processes on each node, in all other tests too.
+    """
+    if shutil.which("prometheus") is None:
+        session.skip("there is no Prometheus here")
+    session.install("-e", ".[test]", "ray[default]", silent=True)
+    session.run("pytest", "tests/cluster/test_metrics.py", *session.posargs, env=TEST_ENV)
 
 
 @nox.session

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(PROMETHEUS is None, reason="there is no Prometheus here"),
     pytest.mark.skipif(
         find_spec("prometheus_client") is None,
-        reason='Ray\'s metrics agent is not here; `pip install "ray[default]"` brings it',
+        reason="Ray's metrics agent is not here; `nox -s metrics` runs this with it",
     ),
 ]
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from pool.cluster.meters import MeterKind
 from pool.metrics import FOLDER
@@ -43,6 +46,26 @@ def test_the_dashboard_and_the_alerts_name_only_metrics_that_there_are() -> None
 
 def test_the_dashboard_shows_every_metric() -> None:
     assert KNOWN - named(json.dumps(DASHBOARD)) == {"ray_pool_settled", "ray_pool_desired_spares"}
+
+
+def dropped(given: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Yield where what was read differs from what was given, but for defaults."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        for key, value in given.items():
+            yield from dropped(value, read.get(key), f"{path}/{key}")
+    elif isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        for index, value in enumerate(given):
+            yield from dropped(value, read[index], f"{path}/{index}")
+    elif given != read:
+        yield path
+
+
+def test_grafanas_own_schema_knows_every_field_of_the_dashboard() -> None:
+    """A misspelt one would be dropped without a word."""
+    plugins.register_default_plugins()
+    read = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
+    # What Grafana's editor shows of a variable's query; its schema leaves it out.
+    assert list(dropped(DASHBOARD, read)) == ["/templating/list/1/definition"]
 
 
 def test_panels_do_not_overlap_and_say_what_they_show() -> None:
