@@ -15,21 +15,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pool.cluster.interface import Cluster
 from pool.errors import ConfigError
-from pool.rendezvous.base import (
-    Place,
-    Rendezvous,
-    Scope,
-    check_port,
-    check_scope,
-    endpoint,
-    worlds,
-)
-from pool.rendezvous.ports import PortBook
+from pool.rendezvous.base import Place, Rendezvous, Scope, endpoint, worlds
+from pool.rendezvous.coordinated import Coordinated
 
 ADDRESS, SIZE, RANK = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
@@ -53,9 +43,7 @@ def jax(scope: Scope = "replica", *, port: int | None = None) -> Rendezvous:
     Raises:
         ConfigError: Scope or port cannot be right.
     """
-    check_scope(scope)
-    check_port(port)
-    return _Jax(scope, port)
+    return Coordinated(environments, scope, port)
 
 
 def jax_arguments(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -82,22 +70,6 @@ def jax_arguments(environment: Mapping[str, str] | None = None) -> dict[str, Any
         "process_id": int(variables[RANK]),
         "cluster_detection_method": "deactivate",
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Jax(Rendezvous):
-    scope: Scope
-    port: int | None
-
-    async def build(
-        self, cluster: Cluster, places: Sequence[Place], ports: PortBook
-    ) -> list[dict[str, str]]:
-        found = worlds(places, self.scope)
-        if self.port is not None:
-            given = [self.port] * len(found)
-        else:
-            given = await ports.lease_each([world.first for world in found])
-        return environments(places, self.scope, given)
 
 
 def environments(

@@ -8,11 +8,9 @@ workers. Here they would say something that is not so, and they are left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pool.cluster.interface import Cluster
-from pool.rendezvous.base import Place, Rendezvous, Scope, check_port, check_scope, worlds
-from pool.rendezvous.ports import PortBook
+from pool.rendezvous.base import Place, Rendezvous, Scope, worlds
+from pool.rendezvous.coordinated import Coordinated
 
 
 def torch(scope: Scope = "replica", *, port: int | None = None) -> Rendezvous:
@@ -31,25 +29,7 @@ def torch(scope: Scope = "replica", *, port: int | None = None) -> Rendezvous:
     Raises:
         ConfigError: Scope or port cannot be right.
     """
-    check_scope(scope)
-    check_port(port)
-    return _Torch(scope, port)
-
-
-@dataclass(frozen=True, slots=True)
-class _Torch(Rendezvous):
-    scope: Scope
-    port: int | None
-
-    async def build(
-        self, cluster: Cluster, places: Sequence[Place], ports: PortBook
-    ) -> list[dict[str, str]]:
-        found = worlds(places, self.scope)
-        if self.port is not None:
-            given = [self.port] * len(found)
-        else:
-            given = await ports.lease_each([world.first for world in found])
-        return environments(places, self.scope, given)
+    return Coordinated(environments, scope, port)
 
 
 def environments(
