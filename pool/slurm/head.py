@@ -24,7 +24,7 @@ from pool.slurm import asking, deaths, files, wire
 from pool.slurm import place as places
 from pool.slurm.driver import Driver, exit_code
 from pool.slurm.interactive import attach_script, attach_words
-from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, judge, judge_losses
+from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, Verdict, judge, judge_losses
 from pool.slurm.quorum import ranks_of
 from pool.slurm.rollcall import RollServer
 from pool.slurm.script import CODE_FILE
@@ -106,6 +106,7 @@ class Head:
         self._changed = anyio.Event()
         self._group = anyio.create_task_group()
         self._asked: int = 0
+        self._is_unwanted = False
         self._notice: dict[str, Any] | None = None
         self._is_warned = False
         self._driver: Driver | None = None
@@ -168,6 +169,9 @@ class Head:
             if self._asked:
                 return
             self._asked = number
+            # When a warned job has to go back it is ended from here. Who ends it before, as
+            # `scancel` does, does not want it back.
+            self._is_unwanted = not self._must_requeue_now()
         if self._driver is not None and self._driver.exit is None:
             passed = self._driver.forward(number)
             words = "passed on to the driver" if passed else "which the driver does not handle"
@@ -374,13 +378,13 @@ class Head:
         while True:
             changed = self._changed = anyio.Event()
             verdict = judge(self._seen(), self._job.deadlines, self._job.least)
-            if self._asked:
-                return Outcome(128 + self._asked, "it was asked to end before the driver ran")
             if self._must_requeue_now():
                 return Outcome(1, f"its time is over, and {verdict.why}", requeue=True)
+            if self._asked:
+                return Outcome(128 + self._asked, "it was asked to end before the driver ran")
             self._progress(verdict.why)
             if verdict.kind is Kind.FAIL:
-                return Outcome(1, verdict.why, verdict.rank, verdict.service)
+                return self._failed(verdict)
             if verdict.kind is Kind.GO:
                 return None
             await _wait(changed)
@@ -388,15 +392,17 @@ class Head:
     async def _attend(self, driver: Driver) -> Outcome:
         """See the driver to its end."""
         stop_at = None
+        must_go_back = False
         while driver.exit is None:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
                 await driver.stop(self._job.stop_grace_s)
-                return Outcome(1, loss.why, loss.rank, loss.service)
+                return self._failed(loss)
             if self._asked and stop_at is None:
                 stop_at = self._teller.elapsed_s + self._job.driver_grace_s
             if self._must_requeue_now():
+                must_go_back = True
                 self._teller.say("the driver is asked to end, as the job has to go back now")
                 await driver.stop(self._job.driver_grace_s)
             elif stop_at is not None and self._teller.elapsed_s >= stop_at:
@@ -405,11 +411,20 @@ class Head:
             else:
                 await _wait(changed)
         ended = driver.exit
-        goes_back = self._job.requeue == "notice" and self._is_warned and not ended.is_clean
+        # One that was asked to end may well have ended with 0, and is not through.
+        goes_back = self._may_go_back() and (must_go_back or not ended.is_clean)
         return Outcome(exit_code(ended), f"the driver ended ({ended})", requeue=goes_back)
 
+    def _failed(self, verdict: Verdict) -> Outcome:
+        """Give up: a warned job that loses too much, as to who takes its nodes, goes back."""
+        requeue = self._may_go_back()
+        return Outcome(1, verdict.why, verdict.rank, verdict.service, requeue=requeue)
+
+    def _may_go_back(self) -> bool:
+        return self._job.requeue == "notice" and self._is_warned and not self._is_unwanted
+
     def _must_requeue_now(self) -> bool:
-        if self._notice is None or self._job.requeue != "notice":
+        if self._notice is None or not self._may_go_back():
             return False
         margin_s = self._job.requeue_margin_s + self._job.driver_grace_s
         return bool(time.time() >= self._notice["deadline"] - margin_s)
@@ -426,11 +441,11 @@ class Head:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
-                return Outcome(1, loss.why, loss.rank, loss.service)
-            if self._asked:
-                return Outcome(0, "it was asked to end")
+                return self._failed(loss)
             if self._must_requeue_now():
                 return Outcome(0, "its time is over", requeue=True)
+            if self._asked:
+                return Outcome(0, "it was asked to end")
             await _wait(changed)
 
     async def _wake_at_end(self, driver: Driver) -> None:

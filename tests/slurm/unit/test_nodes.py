@@ -22,6 +22,8 @@ from tests.slurm.unit.test_home import free_ports
 NODES = 3
 PATIENCE_S = 60
 FAKE = Path(__file__).with_name("fake_ray.py")
+ASKED = '#!/bin/sh\necho "$(basename "$0") $*" >>"$ASKED"\n'
+"""A program of Slurm that notes what it was asked."""
 
 
 class Run:
@@ -34,6 +36,9 @@ class Run:
             path = folder / "bin" / name
             path.write_text(f'#!/bin/sh\nexec "{sys.executable}"{script} "$@"\n')
             path.chmod(0o755)
+        for name in ("scontrol", "squeue", "scancel"):
+            (folder / "bin" / name).write_text(ASKED)
+            (folder / "bin" / name).chmod(0o755)
         ports = free_ports(NODES)
         self.job: SlurmJob = from_mapping(
             {
@@ -79,7 +84,8 @@ class Run:
 
     def environ(self, rank: int) -> dict[str, str]:
         return {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "ASKED": str(self.folder / "asked"),
             "PYTHONPATH": os.pathsep.join(sys.path),
             "SLURM_JOB_ID": self.job_id,
             "SLURM_STEP_NODELIST": f"node[0-{NODES - 1}]",
@@ -89,6 +95,11 @@ class Run:
 
     def out(self, rank: int = 0) -> str:
         return (self.folder / f"out-{rank}").read_text()
+
+    def asked(self) -> list[str]:
+        """What Slurm was asked."""
+        path = self.folder / "asked"
+        return path.read_text().splitlines() if path.exists() else []
 
     def until(self, holds: Callable[[], object]) -> None:
         ends_at = time.monotonic() + PATIENCE_S
@@ -254,6 +265,52 @@ while True:
     notice = json.loads((job.files / "notice.json").read_text())
     assert notice["kind"] == "preempt"
     assert not job.left()
+
+
+ENDS_WELL = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("listening", flush=True)
+time.sleep(600)
+"""
+WARNED = {"requeue": "notice", "driver_grace_s": 2.0, "requeue_margin_s": 1.0}
+
+
+def warned(job: Run) -> None:
+    """Warn a job whose driver listens, and wait until it has its notice."""
+    job.start()
+    job.until(lambda: "listening" in job.out())
+    job.programs[0].send_signal(signal.SIGUSR1)
+    job.until((job.files / "notice.json").exists)
+
+
+def test_a_driver_that_ends_well_as_its_job_has_to_go_back_goes_back(
+    run: Callable[..., Run],
+) -> None:
+    job = run(command=python(ENDS_WELL), signal="USR1@5", **WARNED)
+    warned(job)
+    assert job.codes() == [0, 0, 0]
+    assert f"scontrol requeue {job.job_id}" in job.asked()
+    assert not job.left()
+
+
+def test_a_warned_job_that_is_cancelled_does_not_go_back(run: Callable[..., Run]) -> None:
+    job = run(command=python(ENDS_WELL.replace("exit(0)", "exit(5)")), signal="USR1@600", **WARNED)
+    warned(job)
+    for program in job.programs:
+        program.terminate()
+    assert job.codes() == [5, 0, 0]
+    assert not [asked for asked in job.asked() if "requeue" in asked]
+    assert not job.left()
+
+
+def test_a_warned_job_that_loses_a_node_goes_back(run: Callable[..., Run]) -> None:
+    job = run(command=python(ENDS_WELL), signal="USR1@600", **WARNED)
+    warned(job)
+    job.programs[2].kill()
+    assert job.codes() == [1, 0, -signal.SIGKILL]
+    assert f"scontrol requeue {job.job_id}" in job.asked()
+    job.until(lambda: not job.left())
 
 
 def test_a_node_that_does_not_see_the_job_is_named(run: Callable[..., Run]) -> None:
