@@ -6,11 +6,10 @@ publishes as `status.json`, so that nobody has to ask Slurm or a node for it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,11 @@ STATUS_S = 5.0
 SRUN_S = 1.0
 """How often what `srun` says is looked at."""
 LEAVE_S = 2.0
-"""How long the others may take to leave."""
+"""How long the others may take to leave,"""
+LEAVE_MOST_S = 60.0
+"""and how long those who are heard of: they copy logs, or their cores are busy."""
+PUBLISH_S = 5.0
+"""How long the last words may take to be written, where a file system hangs."""
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 HEAD_FILE = "head.json"
@@ -136,10 +139,15 @@ class Head:
         """Where the head's Ray listens."""
         return f"{self._setting.address}:{self._setting.block['gcs']}"
 
-    async def run(self) -> int:
-        """Lead the job to its end, and return its exit code. Nothing of it is left here then."""
+    async def run(self, take_signals: Callable[[Callable[[int], None]], None]) -> int:
+        """Lead the job to its end, and return its exit code. Nothing of it is left here then.
+
+        Args:
+            take_signals: Called with what is to have the signals, once it can have them.
+        """
         outcome = Outcome(1, "the head's node program broke")
         async with self._group as group:
+            take_signals(self._on_signal)
             try:
                 await self._server.open(self._setting.claim)
                 files.publish(self._folder / HEAD_FILE, self._card())
@@ -158,8 +166,7 @@ class Head:
                 group.cancel_scope.cancel()
         return outcome.code
 
-    def on_signal(self, number: int) -> None:
-        """Take a signal that this program got."""
+    def _on_signal(self, number: int) -> None:
         warning = self._job.warning
         name = signal.Signals(number).name
         if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
@@ -222,7 +229,7 @@ class Head:
             # It cannot take part, and knows only its name: the directory is not there.
             for node in self._nodes:
                 if node.host == message.get("host"):
-                    self._update(node.rank, stage=Stage.LOST, detail=str(message.get("text")))
+                    self._on_lost(node.rank, str(message.get("text")))
             return "noted"
         if self._outcome is not None:
             return f"it is over: {self._outcome.why}"
@@ -314,7 +321,9 @@ class Head:
         path, cursor = self._folder / deaths.FILE, None
         while True:
             try:
-                text, cursor = await anyio.to_thread.run_sync(logs.read, path, cursor)
+                text, cursor = await anyio.to_thread.run_sync(
+                    logs.read, path, cursor, abandon_on_cancel=True
+                )
             except OSError:
                 text = ""
             for line in text.splitlines():
@@ -347,7 +356,9 @@ class Head:
         self._teller.say(f"notice: {self._notice['reason']}; {left_s:.0f} s are left")
         try:
             path = self._folder / "notice.json"
-            await anyio.to_thread.run_sync(files.publish, path, self._notice)
+            await anyio.to_thread.run_sync(
+                files.publish, path, self._notice, abandon_on_cancel=True
+            )
         except OSError as error:
             self._teller.say(f"the notice cannot be published: {error}")
         self._wake()
@@ -467,25 +478,39 @@ class Head:
             self._show_tail(outcome.rank, outcome.service)
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
-        with contextlib.suppress(OSError):  # for those who have yet to call
-            files.publish(self._folder / HEAD_FILE, {**self._card(), "over": outcome.why})
+        over = {**self._card(), "over": outcome.why}
         async with anyio.create_task_group() as group:
-            group.start_soon(self._work.stop)
+            # For those who have yet to call.
+            group.start_soon(self._write, files.publish, self._folder / HEAD_FILE, over)
+            group.start_soon(self._work.leave, is_good)
             if self._driver is not None:
                 group.start_soon(self._driver.stop, self._job.stop_grace_s)
-            with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
-                await self._server.gone()
+            await self._see_others_leave()
         self._have_stayed |= {self._nodes[rank].host for rank in self._server.ranks}
-        if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
-            await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         self._phase = "ended"
-        await self._write_status()
-        with contextlib.suppress(OSError):  # then srun's own code has to do
-            files.write(self._folder / CODE_FILE, f"{outcome.code}\n")
+        await self._write(files.publish, self._folder / STATUS_FILE, self.status())
+        # Where it cannot be written srun's own code has to do.
+        await self._write(files.write, self._folder / CODE_FILE, f"{outcome.code}\n")
         await self._server.close()
         if outcome.requeue:
             why = await asking.requeue(self._place.job_id)
             self._teller.say(why or "the job goes back into the queue")
+
+    async def _see_others_leave(self) -> None:
+        """Wait until the others have left, and no longer for who does nothing for it."""
+        with anyio.move_on_after(LEAVE_MOST_S):
+            with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
+                await self._server.gone()
+            while self._server.heard_lately:
+                with anyio.move_on_after(TICK_S):
+                    await self._server.gone()
+
+    async def _write(self, write: Callable[[Path, Any], None], path: Path, what: object) -> None:
+        try:
+            with anyio.fail_after(PUBLISH_S):
+                await anyio.to_thread.run_sync(write, path, what, abandon_on_cancel=True)
+        except OSError as error:  # or it took too long
+            self._teller.note(f"{path.name} cannot be written: {error}")
 
     def _show_tail(self, rank: int, service: str) -> None:
         host, count = self._nodes[rank].host, len(self._nodes)
@@ -529,16 +554,8 @@ class Head:
             now = self._teller.elapsed_s
             if state != written or now - at >= STATUS_S:
                 written, at = state, now
-                await self._write_status()
+                await self._write(files.publish, self._folder / STATUS_FILE, self.status())
             await anyio.sleep(TICK_S)
-
-    async def _write_status(self) -> None:
-        status = self.status()
-        path = self._folder / STATUS_FILE
-        try:
-            await anyio.to_thread.run_sync(files.publish, path, status)
-        except OSError as error:
-            self._teller.note(f"the status cannot be published: {error}")
 
     def status(self) -> dict[str, Any]:
         """Return what `pool slurm status` shows."""

@@ -25,6 +25,8 @@ from pool.slurm import wire
 BEAT_S = 1.0
 HELLO_S = 10.0
 CONNECT_S = 5.0
+LATELY_BEATS = 3
+"""Of how many beats none was heard from one who may hang."""
 
 
 class Line:
@@ -42,6 +44,11 @@ class Line:
         raw = writer.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def was_heard_lately(self) -> bool:
+        """Whether the other end lives."""
+        return self._quiet <= LATELY_BEATS
 
     @property
     def own_address(self) -> str:
@@ -66,6 +73,11 @@ class Line:
                 return None
             if message["what"] != "beat":
                 return message
+
+    async def ignore(self) -> None:
+        """Hear what comes, and do nothing about it: who hears nothing takes a line for silent."""
+        while await self.hear() is not None:
+            pass
 
     async def keep(self) -> None:
         """Say that we live, and close the line when nothing comes any more."""
@@ -122,6 +134,11 @@ class RollServer:
     def ranks(self) -> frozenset[int]:
         """Who is on the line."""
         return frozenset(self._lines)
+
+    @property
+    def heard_lately(self) -> frozenset[int]:
+        """Who is on the line, and does not hang."""
+        return frozenset(rank for rank, line in self._lines.items() if line.was_heard_lately)
 
     async def open(self, claimed: socket.socket) -> None:
         """Listen at a socket that is bound."""

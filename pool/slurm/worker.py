@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -90,7 +90,7 @@ async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str,
             raise HeadGone(f"it is over: {found['over']}")
         own = path.parent / NODE_FOLDER / f"{place.role.rank}.json"
         card = {"cluster": place.cluster, "rank": place.role.rank, "host": place.role.host}
-        await anyio.to_thread.run_sync(files.publish, own, card)
+        await anyio.to_thread.run_sync(files.publish, own, card, abandon_on_cancel=True)
         teller.note(f"the head is {found['host']} at {found['address']}:{found['call']}")
         return found
     raise HeadGone(f"after {limit_s:g} s there is no {path} of this run{strange}")
@@ -128,8 +128,12 @@ class Worker:
             teller=teller,
         )
 
-    async def run(self) -> int:
-        """Work, and return the exit code: 0 if the head has told this node to leave."""
+    async def run(self, take_signals: Callable[[Callable[[int], None]], None]) -> int:
+        """Work, and return the exit code: 0 if the head has told this node to leave.
+
+        Args:
+            take_signals: Called with what is to have the signals, once it can have them.
+        """
         place = self._setting.place
         is_good = False
         # The port that claims this node's block may have been that of another's head a moment ago:
@@ -151,21 +155,29 @@ class Worker:
                 host=place.role.host,
                 address=self._setting.address,
             )
-            async with self._group as group:
-                group.start_soon(line.keep)
-                is_good = await self._listen(line)
-                self._is_over = True
-                group.cancel_scope.cancel()
+            # It beats to the end: the head waits for who is still at work.
+            async with anyio.create_task_group() as beats:
+                beats.start_soon(line.keep)
+                try:
+                    async with self._group as group:
+                        take_signals(self._on_signal)
+                        is_good = await self._listen(line)
+                        self._is_over = True
+                        group.cancel_scope.cancel()
+                finally:
+                    self._is_over = True
+                    beats.start_soon(line.ignore)
+                    with anyio.CancelScope(shield=True):
+                        await self._leave(line, is_good)
+                beats.cancel_scope.cancel()
             if self._refusal:
                 raise HeadGone(f"the head refuses this node: {self._refusal}")
         finally:
-            self._is_over = True
             with anyio.CancelScope(shield=True):
-                await self._leave(is_good)
                 await refuser.close()
         return 0 if self._is_told else 1
 
-    def on_signal(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         """Take a signal: the head has got it too, and knows what follows."""
         name = signal.Signals(number).name
         self._teller.note(f"{name} came")
@@ -187,7 +199,7 @@ class Worker:
                     self._teller.note(f"the head does not answer: {error}")
                     refused += isinstance(error, ConnectionRefusedError)
                 path = self._setting.place.folder(self._job) / HEAD_FILE
-                found = await anyio.to_thread.run_sync(files.read, path)
+                found = await anyio.to_thread.run_sync(files.read, path, abandon_on_cancel=True)
                 if found and "over" in found:
                     raise HeadGone(f"it is over: {found['over']}")
                 if refused >= REFUSED_MOST:
@@ -223,15 +235,12 @@ class Worker:
         self._tell("did", stage=Stage.LOST, detail="it was asked to end")
         self._group.cancel_scope.cancel()
 
-    async def _leave(self, is_good: bool) -> None:
-        await self._work.stop()
-        if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
-            await anyio.to_thread.run_sync(self._work.keep_ray_logs)
+    async def _leave(self, line: Line, is_good: bool) -> None:
+        await self._work.leave(is_good)
         await anyio.to_thread.run_sync(self._setting.home.give_back)
-        if self._line is not None:
-            self._line.say("bye")
-            await self._line.flush()
-            self._line.close()
+        line.say("bye")
+        await line.flush()
+        line.close()
 
     def _tell(self, what: str, **fields: Any) -> None:
         if self._line is not None:

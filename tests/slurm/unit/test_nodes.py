@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pool.process import marker
+from pool.slurm import files
 from pool.slurm.environment import KEY
 from pool.slurm.job import SlurmJob, from_mapping
+from pool.slurm.place import Place, log_of_node
 from tests.slurm.unit.test_home import free_ports
 
 NODES = 3
@@ -24,6 +26,19 @@ PATIENCE_S = 60
 FAKE = Path(__file__).with_name("fake_ray.py")
 ASKED = '#!/bin/sh\necho "$(basename "$0") $*" >>"$ASKED"\n'
 """A program of Slurm that notes what it was asked."""
+SLOW = """
+import os, shutil, socket, time
+names = os.environ.get("SLOW", "").split()
+def slow(module, name):
+    fast = getattr(module, name)
+    def slowly(*words, **named):
+        time.sleep(6)
+        return fast(*words, **named)
+    setattr(module, name, slowly)
+for name in names:
+    slow(*{"copy": (shutil, "copyfile"), "names": (socket, "getaddrinfo")}[name])
+"""
+"""What Python runs as it begins: copying, or asking for names, is slow as on a busy network."""
 
 
 class Run:
@@ -39,6 +54,7 @@ class Run:
         for name in ("scontrol", "squeue", "scancel"):
             (folder / "bin" / name).write_text(ASKED)
             (folder / "bin" / name).chmod(0o755)
+        (folder / "bin" / "sitecustomize.py").write_text(SLOW)
         ports = free_ports(NODES)
         self.job: SlurmJob = from_mapping(
             {
@@ -65,7 +81,7 @@ class Run:
     def files(self) -> Path:
         return Path(self.job.directory) / self.job_id
 
-    def start(self, ranks: range = range(NODES), **environ: str) -> None:
+    def start(self, ranks: Sequence[int] = range(NODES), **environ: str) -> None:
         for rank in ranks:
             with (self.folder / f"out-{rank}").open("wb") as out:
                 self.programs.append(
@@ -82,11 +98,27 @@ class Run:
                     )
                 )  # fmt: skip
 
+    def start_blind(self, rank: int) -> str:
+        """Start the program of a node that does not see the job file, and return its words."""
+        file = self.folder / "job.json"
+        program = subprocess.Popen(
+            [
+                sys.executable, "-m", "pool.slurm.node",
+                "--call=" + ",".join(map(str, self.job.ports.calls())), str(file) + ".none",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.environ(rank) | {"SLURM_STEP_NODELIST": "localhost,node[1-2]"},
+        )  # fmt: skip
+        self.programs.append(program)
+        return program.communicate(timeout=PATIENCE_S)[0].decode()
+
     def environ(self, rank: int) -> dict[str, str]:
         return {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "ASKED": str(self.folder / "asked"),
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPATH": os.pathsep.join([str(self.folder / "bin"), *sys.path]),
             "SLURM_JOB_ID": self.job_id,
             "SLURM_STEP_NODELIST": f"node[0-{NODES - 1}]",
             "SLURM_NODEID": str(rank),
@@ -96,6 +128,9 @@ class Run:
     def out(self, rank: int = 0) -> str:
         return (self.folder / f"out-{rank}").read_text()
 
+    def outs(self) -> list[Path]:
+        return sorted(self.folder.glob("out-*"))
+
     def asked(self) -> list[str]:
         """What Slurm was asked."""
         path = self.folder / "asked"
@@ -104,7 +139,7 @@ class Run:
     def until(self, holds: Callable[[], object]) -> None:
         ends_at = time.monotonic() + PATIENCE_S
         while not holds():
-            assert time.monotonic() < ends_at, "\n".join(map(self.out, range(len(self.programs))))
+            assert time.monotonic() < ends_at, "\n".join(map(Path.read_text, self.outs()))
             time.sleep(0.05)
 
     def codes(self) -> list[int]:
@@ -316,22 +351,77 @@ def test_a_warned_job_that_loses_a_node_goes_back(run: Callable[..., Run]) -> No
 def test_a_node_that_does_not_see_the_job_is_named(run: Callable[..., Run]) -> None:
     job = run(command=["true"])
     job.start(range(2))
-    file = job.folder / "job.json"
-    program = subprocess.Popen(
-        [
-            sys.executable, "-m", "pool.slurm.node",
-            "--call=" + ",".join(map(str, job.job.ports.calls())), str(file) + ".none",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=job.environ(2) | {"SLURM_STEP_NODELIST": "localhost,node[1-2]"},
-    )  # fmt: skip
-    job.programs.append(program)
-    said = program.communicate(timeout=PATIENCE_S)[0].decode()
-    assert "is its directory shared?" in said
+    assert "is its directory shared?" in job.start_blind(2)
     assert job.codes() == [1, 0, 2]
     assert "node node2 (rank 2) is lost" in job.out()
+    assert not job.left()
+
+
+def test_a_service_whose_node_cannot_take_part_has_failed_there(run: Callable[..., Run]) -> None:
+    """Nobody waits for it until `services_s`: the quorum cannot be had any more."""
+    service = {"name": "aside", "command": ["sleep", "600"]}
+    job = run(command=["true"], min_nodes=2, services=[service])
+    job.start(range(2))
+    job.start_blind(2)
+    assert job.codes() == [1, 0, 2]
+    assert "service aside failed on node node2 (rank 2)" in job.out()
+    assert not job.left()
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+def test_who_is_at_work_when_the_job_ends_is_waited_for(run: Callable[..., Run]) -> None:
+    job = run(command=["false"])
+    job.start([0, 1], SLURM_STEP_ID="0")
+    job.start([2], SLOW="copy")
+    assert job.codes() == [1, 0, 0]
+    assert not job.asked(), "nobody is killed"
+    assert "did not leave" not in job.out()
+    assert (job.files / "logs" / "ray" / "2" / "raylet.out").exists()
+    assert not job.left()
+
+
+def test_who_hangs_when_the_job_ends_is_killed_by_slurm(run: Callable[..., Run]) -> None:
+    job = run(command=python(ENDS_WELL))
+    job.start(SLURM_STEP_ID="4")
+    job.until(lambda: "listening" in job.out())
+    job.programs[2].send_signal(signal.SIGSTOP)
+    job.programs[0].terminate()
+    assert job.programs[0].wait(PATIENCE_S) == 0
+    assert job.asked() == [f"scancel --signal=KILL {job.job_id}.4"]
+    assert "node2 did not leave" in job.out()
+    job.programs[2].kill()
+    job.until(lambda: not job.left())
+
+
+# -- signals that come early ----------------------------------------------------------------------
+
+
+def test_a_warning_that_comes_while_the_head_sets_up_is_kept(run: Callable[..., Run]) -> None:
+    job = run(command=["true"], signal="USR1@60")
+    job.start([0], SLOW="names")
+    job.until(lambda: f"job {job.job_id}, run 0" in job.out())
+    job.programs[0].send_signal(signal.SIGUSR1)
+    job.start([1, 2])
+    assert job.codes() == [0, 0, 0]
+    assert json.loads((job.files / "notice.json").read_text())["kind"] == "preempt"
+    assert not job.left()
+
+
+def test_a_node_that_is_asked_to_end_while_it_calls_leaves(run: Callable[..., Run]) -> None:
+    job = run(command=["true"])
+    place = Place.of(job.environ(0))
+    (job.files / "nodes").mkdir(parents=True)
+    (job.files / "logs").mkdir()
+    card = {"cluster": place.cluster, "host": "node0", "address": "127.0.0.1", "call": 9}
+    files.publish(job.files / "head.json", card)
+    job.start([1])
+    log = log_of_node(job.files, 1, NODES)
+    job.until(lambda: log.exists() and "does not answer" in log.read_text())
+    job.programs[0].terminate()
+    assert job.codes() == [0]
+    assert "it was asked to end; this node leaves" in job.out(1)
     assert not job.left()
 
 
