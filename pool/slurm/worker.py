@@ -15,7 +15,7 @@ from pool.slurm.head import HEAD_FILE, NODE_FOLDER
 from pool.slurm.job import SlurmJob
 from pool.slurm.judge import Stage
 from pool.slurm.place import Place
-from pool.slurm.rollcall import Line, RollServer, call
+from pool.slurm.rollcall import HELLO_S, Line, RollServer, call
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.work import NodeWork
@@ -44,10 +44,10 @@ async def complain(place: Place, calls: Sequence[int], text: str) -> bool:
             line = await call(place.roles[0].host, port, COMPLAIN_S)
         except OSError:
             continue
-        line.say("lost", key=place.key, host=place.role.host, text=text)
         answer = None
-        with anyio.move_on_after(COMPLAIN_S):
-            answer = await line.hear()
+        if not await line.introduce(place.key, "lost", COMPLAIN_S, host=place.role.host, text=text):
+            with anyio.move_on_after(COMPLAIN_S):
+                answer = await line.hear()
         line.close()
         if answer is not None and answer.get("text") == "noted":
             return True
@@ -147,14 +147,18 @@ class Worker:
         )
         try:
             await refuser.open(self._setting.claim)
-            line = self._line = await self._call()
-            line.say(
+            line = await self._call()
+            if why := await line.introduce(
+                place.key,
                 "hello",
-                key=place.key,
+                max(HELLO_S, self._job.silence_s),
                 rank=place.role.rank,
                 host=place.role.host,
                 address=self._setting.address,
-            )
+            ):
+                line.close()
+                raise HeadGone(f"the head does not take this node: {why}")
+            self._line = line
             # It beats to the end: the head waits for who is still at work.
             async with anyio.create_task_group() as beats:
                 beats.start_soon(line.keep)
