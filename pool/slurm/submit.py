@@ -62,7 +62,10 @@ def submit(job: SlurmJob) -> str:
         OSError: The job's directory cannot be written.
     """
     file = Path(script.job_file(job))
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Its own mode each: `parents=True` makes those above as anybody may read them.
+    file.parent.parent.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (file.parent.parent, file.parent):
+        folder.mkdir(mode=0o700, exist_ok=True)
     files.write(file, job.to_json())
     said = _ask(["sbatch", "--parsable"], stdin=script.render(job))
     return said.split(";")[0].strip()  # the cluster's name may follow
