@@ -163,6 +163,32 @@ def test_a_block_of_which_a_port_is_taken_is_left_out() -> None:
     assert block.number == 1
 
 
+LIMITS = """
+import resource, sys
+from pool.slurm.home import raise_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
+print([raise_open_files(int(wanted)) for wanted in sys.argv[1:]])
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "soft"),
+    [
+        (50, "", 100),
+        (200, "", 200),
+        (900, "open files are limited to 300, and 900 were asked for", 300),
+    ],
+)
+def test_open_files_are_as_many_as_asked_for_if_the_limit_allows(
+    wanted: int, said: str, soft: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITS, str(wanted)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [str([said]), str((soft, 300))]
+
+
 def test_half_a_file_is_never_read(tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     assert files.read(path) is None

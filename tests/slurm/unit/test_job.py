@@ -164,6 +164,11 @@ def test_a_path_that_a_batch_script_cannot_hold_is_refused() -> None:
     assert caught.value.field == "directory"
 
 
+def test_ray_is_started_three_times_on_the_head_and_twenty_times_elsewhere() -> None:
+    tries = SlurmJob(name="a", nodes=1).tries
+    assert (tries.head, tries.worker) == (3, 20)
+
+
 def test_devices_are_asked_for() -> None:
     assert SlurmJob(name="a", nodes=1, devices=8).asked_gres == "gpu:8"
     assert SlurmJob(name="a", nodes=1, devices=8, gres="gpu:h100:8").asked_gres == "gpu:h100:8"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -81,13 +82,16 @@ class Run:
     def files(self) -> Path:
         return Path(self.job.directory) / self.job_id
 
-    def start(self, ranks: Sequence[int] = range(NODES), **environ: str) -> None:
+    def start(
+        self, ranks: Sequence[int] = range(NODES), soft_files: int = 0, **environ: str
+    ) -> None:
+        limit = ["prlimit", f"--nofile={soft_files}:"] if soft_files else []
         for rank in ranks:
             with (self.folder / f"out-{rank}").open("wb") as out:
                 self.programs.append(
                     subprocess.Popen(
                         [
-                            sys.executable, "-m", "pool.slurm.node",
+                            *limit, sys.executable, "-m", "pool.slurm.node",
                             "--call=" + ",".join(map(str, self.job.ports.calls())),
                             str(self.folder / "job.json"),
                         ],
@@ -172,6 +176,13 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         each.until(lambda: not each.left())  # noqa: B023  # asked in this very round
 
 
+def pending(pid: int) -> bool:
+    """Whether a process has yet to take a signal that was sent."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [line.split()[1] for line in status.splitlines() if line[:7] in ("SigPnd:", "ShdPnd:")]
+    return any(int(mask, 16) for mask in masks)
+
+
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
@@ -224,12 +235,13 @@ def test_a_head_that_is_killed_takes_all_with_it(run: Callable[..., Run]) -> Non
 
 
 def test_a_job_goes_on_without_a_node_that_it_can_spare(run: Callable[..., Run]) -> None:
-    job = run(
-        command=python("import sys; sys.stdin.read(); import time; time.sleep(3)"), min_nodes=2
-    )
+    until_go = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)"
+    job = run(command=python(until_go), min_nodes=2)
     job.start()
     job.until(lambda: "the driver runs" in job.out())
     job.programs[1].kill()
+    job.until(lambda: job.status()["nodes"][1]["state"] == "lost")
+    (job.folder / "go").touch()
     assert job.codes() == [0, -signal.SIGKILL, 0]
     assert job.status()["nodes"][1]["state"] == "lost"
     job.until(lambda: not job.left())
@@ -241,6 +253,28 @@ def test_ray_that_does_not_start_ends_the_job_with_its_words(run: Callable[..., 
     assert job.codes()[0] == 1
     assert "node node1 (rank 1) is lost: Ray ended (exit code 1)" in job.out()
     assert "  | the fake fails" in job.out()
+    assert not job.left()
+
+
+def test_ray_is_tried_as_often_as_the_job_says(run: Callable[..., Run]) -> None:
+    tries = {"head": 1, "worker": 4, "pause_s": 0.1, "pause_most_s": 0.2}
+    job = run(command=["true"], tries=tries)
+    job.start(FAKE_FAILS="1")
+    assert job.codes()[0] == 1
+    log = (job.files / "logs" / "ray-worker-1.log").read_text()
+    assert log.count("the fake fails") == 4
+    assert not job.left()
+
+
+def test_the_driver_and_ray_have_as_many_open_files_as_the_job_says(
+    run: Callable[..., Run],
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 777 if hard == resource.RLIM_INFINITY else min(777, hard)
+    job = run(command=["sh", "-c", "echo open files $(ulimit -n)"], open_files=wanted)
+    job.start(soft_files=wanted - 100)
+    assert job.codes() == [0, 0, 0]
+    assert f"open files {wanted}" in job.out()
     assert not job.left()
 
 
@@ -279,7 +313,8 @@ import os, signal, sys, time
 def heard(number, frame):
     print("heard", number, flush=True)
     if number == signal.SIGTERM:
-        time.sleep(1)
+        while not os.path.exists("go"):
+            time.sleep(0.05)
         sys.exit(5)
 signal.signal(signal.SIGTERM, heard)
 signal.signal(signal.SIGUSR1, heard)
@@ -290,9 +325,17 @@ while True:
     job = run(command=python(code), signal="USR1@60")
     job.start()
     job.until(lambda: "listening" in job.out())
-    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
-        job.programs[0].send_signal(number)
-        time.sleep(0.2)
+    head = job.programs[0]
+    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM):
+        head.send_signal(number)
+        job.until(lambda: f"{number.name} came" in job.out())  # noqa: B023  # asked in this round
+    head.send_signal(signal.SIGTERM)
+    job.until(lambda: not pending(head.pid))
+    # One that is said of comes after it.
+    head.send_signal(signal.SIGUSR2)
+    job.until(lambda: job.out().count("SIGUSR2 came") == 2)
+    job.until(lambda: "heard 15" in job.out())
+    (job.folder / "go").touch()
     assert job.codes() == [5, 0, 0]
     assert job.out().count("heard 15") == 1
     assert job.out().count("heard 10") == 1
