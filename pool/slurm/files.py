@@ -60,6 +60,15 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
+def write_program(path: Path, text: str) -> None:
+    """Write a text that its owner can run, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write(path, text, mode=0o700)
+
+
 def read(path: Path) -> dict[str, Any] | None:
     """Return what was published; None while nothing is, or nothing that can be read.
 

@@ -2,6 +2,9 @@
 
 It is the one place where it is known how everybody is, so it alone decides. What it knows it
 publishes as `status.json`, so that nobody has to ask Slurm or a node for it.
+
+It is long as all of this is one state; what can be told apart from it is in modules of its own:
+`judge` what follows, `rollcall` who is there, `work` what runs, `driver`, `warning`, `asking`.
 """
 
 from __future__ import annotations
@@ -150,7 +153,7 @@ class Head:
             take_signals(self._on_signal)
             try:
                 await self._server.open(self._setting.claim)
-                files.publish(self._folder / HEAD_FILE, self._card())
+                await self._announce()
                 self._update(0, stage=Stage.SEEN)
                 self._addresses[0] = self._setting.address
                 group.start_soon(self._publish_status)
@@ -186,6 +189,16 @@ class Head:
         else:
             self._teller.say(f"{name} came")
         self._wake()
+
+    async def _announce(self) -> None:
+        limit_s = self._job.deadlines.head_s
+        with anyio.move_on_after(limit_s):
+            path = self._folder / HEAD_FILE
+            await anyio.to_thread.run_sync(
+                files.publish, path, self._card(), abandon_on_cancel=True
+            )
+            return
+        raise TimeoutError(f"{self._folder / HEAD_FILE} could not be written in {limit_s:g} s")
 
     async def end_those_who_stay(self) -> None:
         """Have Slurm kill node programs that hang: nobody else can, and `srun` waits for them."""
@@ -443,11 +456,10 @@ class Head:
     async def _stay(self) -> Outcome:
         """Keep the cluster up until somebody ends the job."""
         path = Path(self._job.workdir) / f"{self._place.job_id}-attach.sh"
-        try:
-            files.write(path, attach_script(self._job, self._place), mode=0o700)
+        if await self._write(files.write_program, path, attach_script(self._job, self._place)):
             self._teller.say(f"the cluster is up; {path}, or: {attach_words(self._place.job_id)}")
-        except OSError as error:
-            self._teller.say(f"the cluster is up; {path} cannot be written: {error}")
+        else:
+            self._teller.say(f"the cluster is up: {attach_words(self._place.job_id)}")
         while True:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
@@ -475,7 +487,7 @@ class Head:
         self._outcome, self._phase = outcome, "ending"
         is_good = outcome.code == 0
         if outcome.rank is not None:
-            self._show_tail(outcome.rank, outcome.service)
+            await self._show_tail(outcome.rank, outcome.service)
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
         over = {**self._card(), "over": outcome.why}
@@ -505,22 +517,30 @@ class Head:
                 with anyio.move_on_after(TICK_S):
                     await self._server.gone()
 
-    async def _write(self, write: Callable[[Path, Any], None], path: Path, what: object) -> None:
+    async def _write(self, write: Callable[[Path, Any], None], path: Path, what: object) -> bool:
+        """Write a file if that can be done in time; returns whether it was."""
         try:
             with anyio.fail_after(PUBLISH_S):
                 await anyio.to_thread.run_sync(write, path, what, abandon_on_cancel=True)
         except OSError as error:  # or it took too long
-            self._teller.note(f"{path.name} cannot be written: {error}")
+            why = str(error) or f"not in {PUBLISH_S:g} s"
+            self._teller.note(f"{path} cannot be written: {why}")
+            return False
+        return True
 
-    def _show_tail(self, rank: int, service: str) -> None:
+    async def _show_tail(self, rank: int, service: str) -> None:
         host, count = self._nodes[rank].host, len(self._nodes)
+        log = places.log_of_ray(self._folder, rank, count)
         if service:
             log = places.log_of_service(self._folder, service, rank, count)
-        else:
-            log = places.log_of_ray(self._folder, rank, count)
-            log = log if log.exists() else places.log_of_node(self._folder, rank, count)
         # What the node has sent along is newer than what a shared file system shows of it.
-        tail = self._tails.get((rank, service)) or tail_of(log)
+        tail = self._tails.get((rank, service), "")
+        if not tail:
+            other = None if service else places.log_of_node(self._folder, rank, count)
+            with anyio.move_on_after(PUBLISH_S):
+                log, tail = await anyio.to_thread.run_sync(
+                    _look, log, other, abandon_on_cancel=True
+                )
         title = f"the last lines of {log.name}, node {host} (rank {rank})"
         self._teller.show(title, tail[-wire.TAIL_MOST :])
 
@@ -596,6 +616,12 @@ class Head:
             "notice": self._notice,
             "outcome": None if outcome is None else {"code": outcome.code, "why": outcome.why},
         }  # fmt: skip
+
+
+def _look(log: Path, other: Path | None) -> tuple[Path, str]:
+    """Return a log, or another if it is not there, and its last lines."""
+    found = log if other is None or log.exists() else other
+    return found, tail_of(found)
 
 
 async def _wait(changed: anyio.Event) -> None:

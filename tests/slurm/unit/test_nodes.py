@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from pool.process import marker
-from pool.slurm import files
+from pool.slurm import files, node, setting
 from pool.slurm.environment import KEY
 from pool.slurm.job import SlurmJob, from_mapping
 from pool.slurm.place import Place, log_of_node
@@ -33,7 +34,7 @@ names = os.environ.get("SLOW", "").split()
 def slow(module, name):
     fast = getattr(module, name)
     def slowly(*words, **named):
-        time.sleep(6)
+        time.sleep(float(os.environ.get("SLOW_S", "6")))
         return fast(*words, **named)
     setattr(module, name, slowly)
 for name in names:
@@ -423,6 +424,47 @@ def test_who_is_at_work_when_the_job_ends_is_waited_for(run: Callable[..., Run])
     assert "did not leave" not in job.out()
     assert (job.files / "logs" / "ray" / "2" / "raylet.out").exists()
     assert not job.left()
+
+
+@pytest.mark.slow
+def test_a_file_system_that_hangs_does_not_hold_the_job(run: Callable[..., Run]) -> None:
+    job = run(command=["false"])
+    job.start([0, 1])
+    job.start([2], SLOW="copy", SLOW_S="600")
+    assert job.codes() == [1, 0, 0]
+    assert "did not leave" not in job.out()
+    assert not job.left()
+
+
+def test_slurm_ends_who_stays_also_when_the_heads_program_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Broken:
+        def __init__(self, *_: object) -> None:
+            self.home = self
+
+        def give_back(self) -> None:
+            done.append("given back")
+
+        async def run(self, _: object) -> int:
+            raise RuntimeError("it breaks")
+
+        async def end_those_who_stay(self) -> None:
+            done.append("ended")
+
+    async def set_up(*_: object) -> Broken:
+        return Broken()
+
+    monkeypatch.setattr(setting, "set_up", set_up)
+    monkeypatch.setattr(node, "Head", Broken)
+    environ = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "a", "SLURM_NODEID": "0", KEY: "k"}
+    job = SlurmJob(name="a", nodes=1).at(tmp_path)
+    (tmp_path / "job.json").write_text(job.to_json())
+    with pytest.raises(RuntimeError, match="it breaks"):
+        anyio.run(node.run, environ, [1], "", tmp_path / "job.json")
+    assert done == ["given back", "ended"]
 
 
 def test_who_hangs_when_the_job_ends_is_killed_by_slurm(run: Callable[..., Run]) -> None:
