@@ -491,18 +491,22 @@ class Head:
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
         over = {**self._card(), "over": outcome.why}
-        async with anyio.create_task_group() as group:
-            # For those who have yet to call.
-            group.start_soon(self._write, files.publish, self._folder / HEAD_FILE, over)
-            group.start_soon(self._work.leave, is_good)
-            if self._driver is not None:
-                group.start_soon(self._driver.stop, self._job.stop_grace_s)
-            await self._see_others_leave()
+        # One that goes back has little time: Slurm must be asked before all is killed.
+        limit_s = LEAVE_S + self._job.requeue_margin_s / 2 if outcome.requeue else LEAVE_MOST_S
+        with anyio.move_on_after(limit_s):
+            async with anyio.create_task_group() as group:
+                # Where it cannot be written srun's own code has to do.
+                code = self._folder / CODE_FILE
+                group.start_soon(self._write, files.write, code, f"{outcome.code}\n")
+                # For those who have yet to call.
+                group.start_soon(self._write, files.publish, self._folder / HEAD_FILE, over)
+                group.start_soon(self._work.leave, is_good)
+                if self._driver is not None:
+                    group.start_soon(self._driver.stop, self._job.stop_grace_s)
+                await self._see_others_leave()
         self._have_stayed |= {self._nodes[rank].host for rank in self._server.ranks}
         self._phase = "ended"
         await self._write(files.publish, self._folder / STATUS_FILE, self.status())
-        # Where it cannot be written srun's own code has to do.
-        await self._write(files.write, self._folder / CODE_FILE, f"{outcome.code}\n")
         await self._server.close()
         if outcome.requeue:
             why = await asking.requeue(self._place.job_id)
@@ -510,12 +514,11 @@ class Head:
 
     async def _see_others_leave(self) -> None:
         """Wait until the others have left, and no longer for who does nothing for it."""
-        with anyio.move_on_after(LEAVE_MOST_S):
-            with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
+        with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
+            await self._server.gone()
+        while self._server.heard_lately:
+            with anyio.move_on_after(TICK_S):
                 await self._server.gone()
-            while self._server.heard_lately:
-                with anyio.move_on_after(TICK_S):
-                    await self._server.gone()
 
     async def _write(self, write: Callable[[Path, Any], None], path: Path, what: object) -> bool:
         """Write a file if that can be done in time; returns whether it was."""

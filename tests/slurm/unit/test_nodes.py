@@ -355,11 +355,12 @@ time.sleep(600)
 WARNED = {"requeue": "notice", "driver_grace_s": 2.0, "requeue_margin_s": 1.0}
 
 
-def warned(job: Run) -> None:
-    """Warn a job whose driver listens, and wait until it has its notice."""
-    job.start()
+def warned(job: Run, ranks: Sequence[int] = range(NODES)) -> None:
+    """Start and warn a job whose driver listens, and wait until it has its notice."""
+    job.start(ranks, SLURM_STEP_ID="4")
+    head = job.programs[-len(ranks)]
     job.until(lambda: "listening" in job.out())
-    job.programs[0].send_signal(signal.SIGUSR1)
+    head.send_signal(signal.SIGUSR1)
     job.until((job.files / "notice.json").exists)
 
 
@@ -389,6 +390,20 @@ def test_a_warned_job_that_loses_a_node_goes_back(run: Callable[..., Run]) -> No
     job.programs[2].kill()
     assert job.codes() == [1, 0, -signal.SIGKILL]
     assert f"scontrol requeue {job.job_id}" in job.asked()
+    job.until(lambda: not job.left())
+
+
+def test_slurm_is_asked_in_time_although_a_node_takes_long_to_leave(
+    run: Callable[..., Run],
+) -> None:
+    job = run(command=python(ENDS_WELL), signal="USR1@6", ray_logs="always", **WARNED)
+    job.start([2], SLOW="copy", SLOW_S="600")
+    warned(job, [0, 1])
+    head = job.programs[1]
+    assert head.wait(PATIENCE_S) == 0
+    assert f"scontrol requeue {job.job_id}" in job.asked()
+    assert "node2 did not leave" in job.out()
+    job.programs[0].kill()
     job.until(lambda: not job.left())
 
 
