@@ -72,7 +72,7 @@ def test_a_node_that_sees_another_directory_of_that_name_is_named(
     cluster: Cluster, slurm: SlurmLab
 ) -> None:
     """The job file is there, as on an image that all nodes have, and the rest is not."""
-    file = cluster.file("", deadlines={"canary_s": 5, "call_s": 5})
+    file = cluster.file("", deadlines={"canary_s": 10, "call_s": 60})
     job = cluster.pool("submit", str(file), "--", "true").stdout.strip()
     assert cluster.end(job)[0] == "COMPLETED"
     # That has written the job file; now the run's folders are not shared.
