@@ -53,6 +53,7 @@ class Took:
         sruns: Calls of `srun`.
         requests: What the controller was asked, by type, from `sbatch` to the job's end.
         left: Processes on the nodes two seconds after that; what nobody ended.
+        load: The machine's load at the end: other work makes it slower.
     """
 
     start_s: float
@@ -60,6 +61,7 @@ class Took:
     sruns: int
     requests: dict[str, int]
     left: int
+    load: float
 
 
 @dataclass
@@ -107,7 +109,14 @@ class Course:
         calls = [float(line) for line in self.calls.read_text().split()]
         time.sleep(max(0.0, ended_at + END_S - time.time()))
         left = sum(len(self.lab.strangers(node)) for node in self.lab.nodes)
-        took = Took(said["began"] - calls[0], ended_at - said["ended"], len(calls), requests, left)
+        took = Took(
+            start_s=said["began"] - calls[0],
+            end_s=ended_at - said["ended"],
+            sruns=len(calls),
+            requests=requests,
+            left=left,
+            load=round(os.getloadavg()[0], 1),
+        )
         self.took.setdefault(name, []).append(took)
         self._clean_up()
 
@@ -140,7 +149,7 @@ class Course:
 
 
 def measure(nodes: int, rounds: int, *, is_real: bool) -> dict[str, list[Took]]:
-    """Run all contestants in turn; the first round is not counted where there are several."""
+    """Run all contestants in turn. All rounds count: each takes minutes."""
     names = [PLAIN, SYMMETRIC, OURS] if is_real else [PLAIN, OURS]
     with SlurmLab(nodes=nodes) as lab:
         course = Course(lab, is_real)
@@ -200,6 +209,7 @@ def main(courses: Sequence[tuple[int, int, bool]]) -> None:
                 "sruns": last.sruns,
                 "requests": last.requests,
                 "processes_left": last.left,
+                "loads": [one.load for one in all_of_it],
             }
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)

@@ -69,7 +69,7 @@ class SlurmWallTime(NodeNoticeSource):
                 self._background = Background("slurm")
             background = self._background
             limit_s = COMMAND_TIMEOUT_S + 1
-            end = await background.run(lambda: _end_by_command(self.ask, job), limit_s)
+            end = await background.run(lambda: end_by_command(self.ask, job), limit_s)
         else:
             end = end_by_environment(os.environ)
         if end is None:
@@ -118,7 +118,16 @@ def _time_of(text: str) -> float | None:
         raise SourceUnavailable(f"slurm: {error}") from error
 
 
-def _end_by_command(ask: str, job: str) -> float | None:
+def end_by_command(ask: str, job: str) -> float | None:
+    """Ask Slurm for the end of a job, in UNIX seconds; None without a limit. Blocks.
+
+    Args:
+        ask: `squeue` or `scontrol`.
+        job: The job.
+
+    Raises:
+        SourceUnavailable: It does not say.
+    """
     commands = {
         "squeue": ["squeue", "--noheader", "--jobs", job, "--format", "%e"],
         "scontrol": ["scontrol", "--oneliner", "show", "job", job],

@@ -16,6 +16,7 @@ from pool.slurm import place as places
 from pool.slurm.job import SlurmJob
 from pool.slurm.place import Place
 from pool.slurm.telling import Teller
+from pool.slurm.work import STOP_MOST_S
 
 LOOK_S = 0.1
 LOG_LIMIT = LogLimit(max_bytes=2**40, backups=0)
@@ -43,7 +44,7 @@ class Driver:
             LaunchFailed: It cannot be; the error says why.
         """
         log = places.log_of_driver(place.folder(job))
-        begin = await anyio.to_thread.run_sync(logs.end, log)
+        begin = await anyio.to_thread.run_sync(logs.end, log, abandon_on_cancel=True)
         running = await launch(
             Launch(
                 argv=tuple(job.command),
@@ -72,8 +73,8 @@ class Driver:
         return await self._running.wait()
 
     async def stop(self, grace_s: float) -> None:
-        """End it and all that it has started."""
-        with anyio.CancelScope(shield=True):
+        """End it and all that it has started; its end is not waited for where the kernel has it."""
+        with anyio.move_on_after(grace_s + STOP_MOST_S, shield=True):
             await self._running.stop(grace_s)
 
     async def gone(self) -> None:
@@ -98,7 +99,7 @@ class Driver:
             has_ended = self.exit is not None
             read = functools.partial(logs.read, self._log, self._cursor, rest=has_ended)
             try:
-                text, self._cursor = await anyio.to_thread.run_sync(read)
+                text, self._cursor = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
             except OSError as error:
                 teller.say(f"the driver's log cannot be read: {error}")
                 return

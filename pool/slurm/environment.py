@@ -34,7 +34,11 @@ _SECRET_NAME = re.compile(
     r"|SESSION_ID|(?:^|_)(?:KEY|PWD|PASS|PAT|DSN)(?:_|$)"
 )
 _NO_SECRET = frozenset({"PWD", "OLDPWD", "RAY_AUTH_MODE"})
-_SECRET_VALUE = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)")
+_SECRET_VALUE = re.compile(
+    r"(?<=://)[^/\s@]+(?=@)"  # whoever goes by an address: a name and a password, or a token
+    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"  # a JSON web token
+    r"|(?<=\bBearer )\S+|(?<=\bBasic )\S+"
+)
 HIDDEN = "***"
 
 
@@ -44,7 +48,7 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def redact(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment as it can be shown: no secret by name, no password in an address."""
+    """Return the environment as it can be shown: no secret by its name, nor by its looks."""
     return {name: redact_value(name, value) for name, value in sorted(environ.items())}
 
 

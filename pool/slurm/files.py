@@ -6,6 +6,7 @@ no file system that nodes share tells of changes on another node.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -52,9 +53,20 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
             # On a network file system an error of writing may not come before this.
             os.fsync(file.fileno())
         os.replace(new, path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        # The name that was to be written is the one that is known, and not the one beside it.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_program(path: Path, text: str) -> None:
+    """Write a text that its owner can run, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write(path, text, mode=0o700)
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -2,15 +2,17 @@
 
 It is the one place where it is known how everybody is, so it alone decides. What it knows it
 publishes as `status.json`, so that nobody has to ask Slurm or a node for it.
+
+It is long as all of this is one state; what can be told apart from it is in modules of its own:
+`judge` what follows, `rollcall` who is there, `work` what runs, `driver`, `warning`, `asking`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from pool.slurm import asking, deaths, files, wire
 from pool.slurm import place as places
 from pool.slurm.driver import Driver, exit_code
 from pool.slurm.interactive import attach_script, attach_words
-from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, judge, judge_losses
+from pool.slurm.judge import Kind, NodeView, Seen, ServiceView, Stage, Verdict, judge, judge_losses
 from pool.slurm.quorum import ranks_of
 from pool.slurm.rollcall import RollServer
 from pool.slurm.script import CODE_FILE
@@ -42,7 +44,11 @@ STATUS_S = 5.0
 SRUN_S = 1.0
 """How often what `srun` says is looked at."""
 LEAVE_S = 2.0
-"""How long the others may take to leave."""
+"""How long the others may take to leave,"""
+LEAVE_MOST_S = 60.0
+"""and how long those who are heard of: they copy logs, or their cores are busy."""
+PUBLISH_S = 5.0
+"""How long the last words may take to be written, where a file system hangs."""
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 HEAD_FILE = "head.json"
@@ -106,6 +112,7 @@ class Head:
         self._changed = anyio.Event()
         self._group = anyio.create_task_group()
         self._asked: int = 0
+        self._is_unwanted = False
         self._notice: dict[str, Any] | None = None
         self._is_warned = False
         self._driver: Driver | None = None
@@ -135,13 +142,18 @@ class Head:
         """Where the head's Ray listens."""
         return f"{self._setting.address}:{self._setting.block['gcs']}"
 
-    async def run(self) -> int:
-        """Lead the job to its end, and return its exit code. Nothing of it is left here then."""
+    async def run(self, take_signals: Callable[[Callable[[int], None]], None]) -> int:
+        """Lead the job to its end, and return its exit code. Nothing of it is left here then.
+
+        Args:
+            take_signals: Called with what is to have the signals, once it can have them.
+        """
         outcome = Outcome(1, "the head's node program broke")
         async with self._group as group:
+            take_signals(self._on_signal)
             try:
                 await self._server.open(self._setting.claim)
-                files.publish(self._folder / HEAD_FILE, self._card())
+                await self._announce()
                 self._update(0, stage=Stage.SEEN)
                 self._addresses[0] = self._setting.address
                 group.start_soon(self._publish_status)
@@ -157,8 +169,7 @@ class Head:
                 group.cancel_scope.cancel()
         return outcome.code
 
-    def on_signal(self, number: int) -> None:
-        """Take a signal that this program got."""
+    def _on_signal(self, number: int) -> None:
         warning = self._job.warning
         name = signal.Signals(number).name
         if warning is not None and f"SIG{warning[0].removeprefix('SIG')}" == name:
@@ -168,6 +179,9 @@ class Head:
             if self._asked:
                 return
             self._asked = number
+            # When a warned job has to go back it is ended from here. Who ends it before, as
+            # `scancel` does, does not want it back.
+            self._is_unwanted = not self._must_requeue_now()
         if self._driver is not None and self._driver.exit is None:
             passed = self._driver.forward(number)
             words = "passed on to the driver" if passed else "which the driver does not handle"
@@ -175,6 +189,16 @@ class Head:
         else:
             self._teller.say(f"{name} came")
         self._wake()
+
+    async def _announce(self) -> None:
+        limit_s = self._job.deadlines.head_s
+        with anyio.move_on_after(limit_s):
+            path = self._folder / HEAD_FILE
+            await anyio.to_thread.run_sync(
+                files.publish, path, self._card(), abandon_on_cancel=True
+            )
+            return
+        raise TimeoutError(f"{self._folder / HEAD_FILE} could not be written in {limit_s:g} s")
 
     async def end_those_who_stay(self) -> None:
         """Have Slurm kill node programs that hang: nobody else can, and `srun` waits for them."""
@@ -218,7 +242,7 @@ class Head:
             # It cannot take part, and knows only its name: the directory is not there.
             for node in self._nodes:
                 if node.host == message.get("host"):
-                    self._update(node.rank, stage=Stage.LOST, detail=str(message.get("text")))
+                    self._on_lost(node.rank, str(message.get("text")))
             return "noted"
         if self._outcome is not None:
             return f"it is over: {self._outcome.why}"
@@ -310,7 +334,9 @@ class Head:
         path, cursor = self._folder / deaths.FILE, None
         while True:
             try:
-                text, cursor = await anyio.to_thread.run_sync(logs.read, path, cursor)
+                text, cursor = await anyio.to_thread.run_sync(
+                    logs.read, path, cursor, abandon_on_cancel=True
+                )
             except OSError:
                 text = ""
             for line in text.splitlines():
@@ -343,7 +369,9 @@ class Head:
         self._teller.say(f"notice: {self._notice['reason']}; {left_s:.0f} s are left")
         try:
             path = self._folder / "notice.json"
-            await anyio.to_thread.run_sync(files.publish, path, self._notice)
+            await anyio.to_thread.run_sync(
+                files.publish, path, self._notice, abandon_on_cancel=True
+            )
         except OSError as error:
             self._teller.say(f"the notice cannot be published: {error}")
         self._wake()
@@ -374,13 +402,13 @@ class Head:
         while True:
             changed = self._changed = anyio.Event()
             verdict = judge(self._seen(), self._job.deadlines, self._job.least)
-            if self._asked:
-                return Outcome(128 + self._asked, "it was asked to end before the driver ran")
             if self._must_requeue_now():
                 return Outcome(1, f"its time is over, and {verdict.why}", requeue=True)
+            if self._asked:
+                return Outcome(128 + self._asked, "it was asked to end before the driver ran")
             self._progress(verdict.why)
             if verdict.kind is Kind.FAIL:
-                return Outcome(1, verdict.why, verdict.rank, verdict.service)
+                return self._failed(verdict)
             if verdict.kind is Kind.GO:
                 return None
             await _wait(changed)
@@ -388,15 +416,17 @@ class Head:
     async def _attend(self, driver: Driver) -> Outcome:
         """See the driver to its end."""
         stop_at = None
+        must_go_back = False
         while driver.exit is None:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
                 await driver.stop(self._job.stop_grace_s)
-                return Outcome(1, loss.why, loss.rank, loss.service)
+                return self._failed(loss)
             if self._asked and stop_at is None:
                 stop_at = self._teller.elapsed_s + self._job.driver_grace_s
             if self._must_requeue_now():
+                must_go_back = True
                 self._teller.say("the driver is asked to end, as the job has to go back now")
                 await driver.stop(self._job.driver_grace_s)
             elif stop_at is not None and self._teller.elapsed_s >= stop_at:
@@ -405,11 +435,20 @@ class Head:
             else:
                 await _wait(changed)
         ended = driver.exit
-        goes_back = self._job.requeue == "notice" and self._is_warned and not ended.is_clean
+        # One that was asked to end may well have ended with 0, and is not through.
+        goes_back = self._may_go_back() and (must_go_back or not ended.is_clean)
         return Outcome(exit_code(ended), f"the driver ended ({ended})", requeue=goes_back)
 
+    def _failed(self, verdict: Verdict) -> Outcome:
+        """Give up: a warned job that loses too much, as to who takes its nodes, goes back."""
+        requeue = self._may_go_back()
+        return Outcome(1, verdict.why, verdict.rank, verdict.service, requeue=requeue)
+
+    def _may_go_back(self) -> bool:
+        return self._job.requeue == "notice" and self._is_warned and not self._is_unwanted
+
     def _must_requeue_now(self) -> bool:
-        if self._notice is None or self._job.requeue != "notice":
+        if self._notice is None or not self._may_go_back():
             return False
         margin_s = self._job.requeue_margin_s + self._job.driver_grace_s
         return bool(time.time() >= self._notice["deadline"] - margin_s)
@@ -417,20 +456,19 @@ class Head:
     async def _stay(self) -> Outcome:
         """Keep the cluster up until somebody ends the job."""
         path = Path(self._job.workdir) / f"{self._place.job_id}-attach.sh"
-        try:
-            files.write(path, attach_script(self._job, self._place), mode=0o700)
+        if await self._write(files.write_program, path, attach_script(self._job, self._place)):
             self._teller.say(f"the cluster is up; {path}, or: {attach_words(self._place.job_id)}")
-        except OSError as error:
-            self._teller.say(f"the cluster is up; {path} cannot be written: {error}")
+        else:
+            self._teller.say(f"the cluster is up: {attach_words(self._place.job_id)}")
         while True:
             changed = self._changed = anyio.Event()
             loss = judge_losses(self._seen(), self._job.least)
             if loss is not None:
-                return Outcome(1, loss.why, loss.rank, loss.service)
-            if self._asked:
-                return Outcome(0, "it was asked to end")
+                return self._failed(loss)
             if self._must_requeue_now():
                 return Outcome(0, "its time is over", requeue=True)
+            if self._asked:
+                return Outcome(0, "it was asked to end")
             await _wait(changed)
 
     async def _wake_at_end(self, driver: Driver) -> None:
@@ -449,38 +487,63 @@ class Head:
         self._outcome, self._phase = outcome, "ending"
         is_good = outcome.code == 0
         if outcome.rank is not None:
-            self._show_tail(outcome.rank, outcome.service)
+            await self._show_tail(outcome.rank, outcome.service)
         self._teller.say(f"the end: {outcome.why}")
         self._server.say("end", text=outcome.why, is_good=is_good)
-        with contextlib.suppress(OSError):  # for those who have yet to call
-            files.publish(self._folder / HEAD_FILE, {**self._card(), "over": outcome.why})
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._work.stop)
-            if self._driver is not None:
-                group.start_soon(self._driver.stop, self._job.stop_grace_s)
-            with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
-                await self._server.gone()
+        over = {**self._card(), "over": outcome.why}
+        # One that goes back has little time: Slurm must be asked before all is killed.
+        limit_s = LEAVE_S + self._job.requeue_margin_s / 2 if outcome.requeue else LEAVE_MOST_S
+        with anyio.move_on_after(limit_s):
+            async with anyio.create_task_group() as group:
+                # Where it cannot be written srun's own code has to do.
+                code = self._folder / CODE_FILE
+                group.start_soon(self._write, files.write, code, f"{outcome.code}\n")
+                # For those who have yet to call.
+                group.start_soon(self._write, files.publish, self._folder / HEAD_FILE, over)
+                group.start_soon(self._work.leave, is_good)
+                if self._driver is not None:
+                    group.start_soon(self._driver.stop, self._job.stop_grace_s)
+                await self._see_others_leave()
         self._have_stayed |= {self._nodes[rank].host for rank in self._server.ranks}
-        if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
-            await anyio.to_thread.run_sync(self._work.keep_ray_logs)
         self._phase = "ended"
-        await self._write_status()
-        with contextlib.suppress(OSError):  # then srun's own code has to do
-            files.write(self._folder / CODE_FILE, f"{outcome.code}\n")
+        await self._write(files.publish, self._folder / STATUS_FILE, self.status())
         await self._server.close()
         if outcome.requeue:
             why = await asking.requeue(self._place.job_id)
             self._teller.say(why or "the job goes back into the queue")
 
-    def _show_tail(self, rank: int, service: str) -> None:
+    async def _see_others_leave(self) -> None:
+        """Wait until the others have left, and no longer for who does nothing for it."""
+        with anyio.move_on_after(LEAVE_S + self._job.stop_grace_s):
+            await self._server.gone()
+        while self._server.heard_lately:
+            with anyio.move_on_after(TICK_S):
+                await self._server.gone()
+
+    async def _write(self, write: Callable[[Path, Any], None], path: Path, what: object) -> bool:
+        """Write a file if that can be done in time; returns whether it was."""
+        try:
+            with anyio.fail_after(PUBLISH_S):
+                await anyio.to_thread.run_sync(write, path, what, abandon_on_cancel=True)
+        except OSError as error:  # or it took too long
+            why = str(error) or f"not in {PUBLISH_S:g} s"
+            self._teller.note(f"{path} cannot be written: {why}")
+            return False
+        return True
+
+    async def _show_tail(self, rank: int, service: str) -> None:
         host, count = self._nodes[rank].host, len(self._nodes)
+        log = places.log_of_ray(self._folder, rank, count)
         if service:
             log = places.log_of_service(self._folder, service, rank, count)
-        else:
-            log = places.log_of_ray(self._folder, rank, count)
-            log = log if log.exists() else places.log_of_node(self._folder, rank, count)
         # What the node has sent along is newer than what a shared file system shows of it.
-        tail = self._tails.get((rank, service)) or tail_of(log)
+        tail = self._tails.get((rank, service), "")
+        if not tail:
+            other = None if service else places.log_of_node(self._folder, rank, count)
+            with anyio.move_on_after(PUBLISH_S):
+                log, tail = await anyio.to_thread.run_sync(
+                    _look, log, other, abandon_on_cancel=True
+                )
         title = f"the last lines of {log.name}, node {host} (rank {rank})"
         self._teller.show(title, tail[-wire.TAIL_MOST :])
 
@@ -514,16 +577,8 @@ class Head:
             now = self._teller.elapsed_s
             if state != written or now - at >= STATUS_S:
                 written, at = state, now
-                await self._write_status()
+                await self._write(files.publish, self._folder / STATUS_FILE, self.status())
             await anyio.sleep(TICK_S)
-
-    async def _write_status(self) -> None:
-        status = self.status()
-        path = self._folder / STATUS_FILE
-        try:
-            await anyio.to_thread.run_sync(files.publish, path, status)
-        except OSError as error:
-            self._teller.note(f"the status cannot be published: {error}")
 
     def status(self) -> dict[str, Any]:
         """Return what `pool slurm status` shows."""
@@ -564,6 +619,12 @@ class Head:
             "notice": self._notice,
             "outcome": None if outcome is None else {"code": outcome.code, "why": outcome.why},
         }  # fmt: skip
+
+
+def _look(log: Path, other: Path | None) -> tuple[Path, str]:
+    """Return a log, or another if it is not there, and its last lines."""
+    found = log if other is None or log.exists() else other
+    return found, tail_of(found)
 
 
 async def _wait(changed: anyio.Event) -> None:

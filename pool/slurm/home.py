@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import resource
 import shutil
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pool.errors import ConfigError
@@ -24,6 +26,9 @@ from pool.slurm.ports import Block, Ports, in_ephemeral_range
 
 LOCK = "lock"
 TRIES = 20
+HOLD_MOST_S = 30.0
+_OURS = re.compile(r"[^.]+\.\d+\.\d+")
+"""Job, run and rank, as `Place.mark` has it; anything else in there is somebody else's."""
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -54,34 +59,51 @@ class Home:
             OSError: It cannot be made.
             ConfigError: The folder above belongs to somebody else.
         """
-        self._make()
         swept = [f"process {process}" for process in marker.sweep()]
-        others = [folder for folder in self.path.parent.iterdir() if folder != self.path]
-        swept += [f"folder {folder}" for folder in others if _remove_if_left(folder)]
-        # It is held before it can be seen, or somebody who looks round could take it first.
-        new = self.path / f".{LOCK}"
-        self._lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        new.rename(self.path / LOCK)
-        self._mop = mop.start(self.path, self._mark, self._grace_s, self._lock)
-        return swept
-
-    def _make(self) -> None:
-        above = self.path.parent
         for left in reversed(range(TRIES)):
             try:
-                with contextlib.suppress(FileExistsError):
-                    above.mkdir(mode=0o700)
-                seen = above.lstat()
-                if seen.st_uid != os.geteuid() or above.is_symlink():
-                    raise ConfigError(f"{above} is not this user's own; give another temp_root")
-                self.path.mkdir(mode=0o700)
+                with self._alone():
+                    swept += [f"folder {folder}" for folder in self._sweep()]
+                    self._make()
             except FileNotFoundError:
-                # A job that ends has just removed it, as it was empty.
+                # A job that ends has just removed the folder above, as it was empty.
                 if not left:
                     raise
             else:
-                return
+                break
+        self._mop = mop.start(self.path, self._mark, self._grace_s, self._lock)
+        return swept
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder above: a folder without a lock that is seen then is being made by nobody.
+
+        So one whose maker was killed before it had its lock is known to be left.
+        """
+        above = self.path.parent
+        with contextlib.suppress(FileExistsError):
+            above.mkdir(mode=0o700)
+        seen = above.lstat()
+        if seen.st_uid != os.geteuid() or above.is_symlink():
+            raise ConfigError(f"{above} is not this user's own; give another temp_root")
+        held = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _hold(held, above)
+            if not os.path.samestat(os.fstat(held), above.lstat()):
+                raise FileNotFoundError(f"{above} was removed and made again")
+            yield
+        finally:
+            os.close(held)
+
+    def _sweep(self) -> list[Path]:
+        folders = [path for path in self.path.parent.iterdir() if _OURS.fullmatch(path.name)]
+        return [folder for folder in folders if _remove_if_left(folder)]
+
+    def _make(self) -> None:
+        self.path.mkdir(mode=0o700)
+        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock = lock
 
     def clear(self) -> None:
         """Remove what Ray has put there. Blocks."""
@@ -102,11 +124,33 @@ class Home:
                 self.path.parent.rmdir()
 
 
+def _hold(held: int, path: Path) -> None:
+    """Take a lock that nobody has for long.
+
+    Raises:
+        OSError: Somebody had it for too long.
+    """
+    until = time.monotonic() + HOLD_MOST_S
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{path} is held by another for {HOLD_MOST_S:g} s") from None
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _remove_if_left(folder: Path) -> bool:
+    """Remove a folder whose owner is gone. The folder above is held."""
     try:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        shutil.rmtree(folder, ignore_errors=True)  # killed as it was made, or being removed
+        return True
     except OSError:
-        return False  # it is being made, or removed
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

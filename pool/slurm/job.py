@@ -48,6 +48,8 @@ OURS = frozenset(
     }
 )  # fmt: skip
 """Options that the job sets itself: given again they would contradict it."""
+_FLAGS = frozenset("hHlOQsuvVXZ")
+"""One-letter options of `sbatch` and `srun` that take nothing: another letter may follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,8 +414,23 @@ def _check_options(words: Sequence[str], name: str) -> None:
         _check(is_option, name, word, "options as '--option=value', of characters that show")
         if name == "sbatch":
             _check(_WORD.fullmatch(word), name, word, "options without blanks or quotes")
+        _check(not _is_ours(word), name, word, "another option; this one is set by the job")
+
+
+def _is_ours(word: str) -> bool:
+    """Whether Slurm reads an option as one of ours: also abbreviated, or in one word with others.
+
+    `--node=9` is `--nodes=9` for it, `-N9` as well, and `-vN9` is `-v -N9`.
+    """
+    if word.startswith("--"):
         option = word.partition("=")[0]
-        _check(option not in OURS, name, word, "another option; this one is set by the job")
+        return len(option) > 2 and any(ours.startswith(option) for ours in OURS)
+    for letter in word[1:]:
+        if f"-{letter}" in OURS:
+            return True
+        if letter not in _FLAGS:
+            break  # what follows is its value
+    return False
 
 
 def _check_env(env: Mapping[str, str]) -> None:

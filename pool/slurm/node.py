@@ -43,7 +43,11 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="the job file")
     given = parser.parse_args()
     calls = [int(port) for port in given.call.split(",")]
-    sys.exit(anyio.run(run, os.environ, calls, given.head, given.file))
+    code = anyio.run(run, os.environ, calls, given.head, given.file)
+    # All is said and given back. A thread that a file system holds must not hold the job as well.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 async def run(environ: Mapping[str, str], calls: Sequence[int], head: str, file: Path) -> int:
@@ -96,14 +100,14 @@ async def _lead(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -
         f"job {here.job_id}, run {here.attempt}, cluster {here.cluster}, {len(here.roles)} nodes"
     )
     own = await setting.set_up(job, here, teller)
+    head = Head(own, teller)
     try:
-        head = Head(own, teller)
-        signals.go_to(head.on_signal)
-        code = await head.run()
+        return await head.run(signals.go_to)
     finally:
+        # It comes first, as Slurm ends this program with those who stay.
         own.home.give_back()
-    await head.end_those_who_stay()
-    return code
+        with anyio.CancelScope(shield=True):
+            await head.end_those_who_stay()
 
 
 async def _follow(job: SlurmJob, here: Place, teller: Teller, signals: _Signals) -> int:
@@ -115,8 +119,7 @@ async def _follow(job: SlurmJob, here: Place, teller: Teller, signals: _Signals)
         own = await setting.set_up(job, here, teller)
         try:
             worker = Worker(own, teller, card)
-            signals.go_to(worker.on_signal)
-            return await worker.run()
+            return await worker.run(signals.go_to)
         finally:
             own.home.give_back()
     teller.say("it was asked to end; this node leaves")
@@ -133,7 +136,8 @@ async def _read_job(file: Path) -> SlurmJob:
     with anyio.move_on_after(JOB_FILE_S):
         for pause_s in files.pauses():
             try:
-                return from_json(await anyio.to_thread.run_sync(file.read_text))
+                text = await anyio.to_thread.run_sync(file.read_text, abandon_on_cancel=True)
+                return from_json(text)
             except OSError as error:
                 said = f"{file} cannot be read here ({error.strerror}); is its directory shared?"
             await anyio.sleep(pause_s)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +25,9 @@ from pool.slurm import wire
 BEAT_S = 1.0
 HELLO_S = 10.0
 CONNECT_S = 5.0
+LATELY_BEATS = 3
+"""Of how many beats none was heard from one who may hang."""
+_OF_THE_PROOF = frozenset({"what", "nonce", "proof"})
 
 
 class Line:
@@ -42,6 +45,11 @@ class Line:
         raw = writer.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def was_heard_lately(self) -> bool:
+        """Whether the other end lives."""
+        return self._quiet <= LATELY_BEATS
 
     @property
     def own_address(self) -> str:
@@ -67,6 +75,34 @@ class Line:
             if message["what"] != "beat":
                 return message
 
+    async def introduce(self, key: str, what: str, within_s: float = HELLO_S, **fields: Any) -> str:
+        """Say who we are to a head that knows the key as we do; the key itself is not said.
+
+        Returns:
+            Why it cannot be done, or nothing.
+        """
+        answer: Mapping[str, Any] | None = None
+        with anyio.move_on_after(within_s):
+            asked = await self.hear()
+            if asked is None or asked["what"] != "prove":
+                return "who listens there is no head"
+            nonce = secrets.token_hex(16)
+            proof = wire.prove(key, "node", asked.get("nonce"), nonce, what, fields)
+            self.say(what, **fields, nonce=nonce, proof=proof)
+            answer = await self.hear()
+            if answer is not None and answer["what"] == "known":
+                wanted = wire.prove(key, "head", nonce, asked.get("nonce"))
+                if wire.is_proof(answer.get("proof"), wanted):
+                    return ""
+                return "who listens there does not know this run's key"
+        said = None if answer is None else answer.get("text")
+        return str(said or "no answer")
+
+    async def ignore(self) -> None:
+        """Hear what comes, and do nothing about it: who hears nothing takes a line for silent."""
+        while await self.hear() is not None:
+            pass
+
     async def keep(self) -> None:
         """Say that we live, and close the line when nothing comes any more."""
         while not self._writer.is_closing():
@@ -91,7 +127,7 @@ class RollServer:
     """The head's end: who has called, and is still there.
 
     Args:
-        key: The secret that a caller has to know.
+        key: The secret that a caller has to know, and never says.
         silence_s: How long one may be silent.
         hello: Told of a caller; returns why it is refused, or nothing.
         hear: Told of each message, with the rank.
@@ -122,6 +158,11 @@ class RollServer:
     def ranks(self) -> frozenset[int]:
         """Who is on the line."""
         return frozenset(self._lines)
+
+    @property
+    def heard_lately(self) -> frozenset[int]:
+        """Who is on the line, and does not hang."""
+        return frozenset(rank for rank, line in self._lines.items() if line.was_heard_lately)
 
     async def open(self, claimed: socket.socket) -> None:
         """Listen at a socket that is bound."""
@@ -157,12 +198,8 @@ class RollServer:
         self._tasks.add(task)
         line = Line(reader, writer, self._silence_s)
         try:
-            message = None
-            with anyio.move_on_after(HELLO_S):
-                message = await line.hear()
-            if message is None or not hmac.compare_digest(
-                str(message.get("key")).encode(), self._key.encode()
-            ):
+            message = await self._introduced(line)
+            if message is None:
                 line.say("refused", text="this is the head of another job, or of another run")
             elif refusal := self._hello(message):
                 line.say("refused", text=refusal)
@@ -171,6 +208,22 @@ class RollServer:
         finally:
             line.close()
             self._tasks.discard(task)
+
+    async def _introduced(self, line: Line) -> Mapping[str, Any] | None:
+        """Return a caller's first word, if it knows the key."""
+        nonce = secrets.token_hex(16)
+        line.say("prove", nonce=nonce)
+        with anyio.move_on_after(HELLO_S):
+            message = await line.hear()
+            if message is None:
+                return None
+            fields = {name: value for name, value in message.items() if name not in _OF_THE_PROOF}
+            theirs = message.get("nonce")
+            wanted = wire.prove(self._key, "node", nonce, theirs, message["what"], fields)
+            if wire.is_proof(message.get("proof"), wanted):
+                line.say("known", proof=wire.prove(self._key, "head", theirs, nonce))
+                return message
+        return None
 
     async def _attend(self, rank: int, line: Line) -> None:
         self._lines[rank] = line

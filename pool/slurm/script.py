@@ -22,6 +22,8 @@ from pool.slurm.job import SlurmJob
 
 LINES_MOST = 40
 CODE_FILE = "exit-code"
+STALE = (CODE_FILE, FILE, "head.json", "notice.json", "status.json")
+"""What would be believed although it is of an earlier run: numbers of jobs begin anew at times."""
 KEEP_WORDS = f"2> >(trap '' TERM INT HUP USR1 USR2; exec tee -a \"$run/{FILE}\" >&2) || code=$?"
 
 
@@ -40,7 +42,8 @@ def render(job: SlurmJob) -> str:
             "set -euo pipefail",
             f"run={shlex.quote(job.directory)}/$SLURM_JOB_ID",
             "[[ ${SLURM_RESTART_COUNT:-0} == 0 ]] || run+=-r$SLURM_RESTART_COUNT",
-            'mkdir -p "$run"',
+            '(umask 077 && mkdir -p "$run")',
+            f'rm -f "$run"/{{{",".join(STALE)}}}  # of another job that had this number',
             f"read -r {KEY} </proc/sys/kernel/random/uuid  # the nodes of this run know each other",
             f"export {KEY}",
             "trap : TERM INT HUP USR1 USR2  # the tasks get them too, and know what follows",

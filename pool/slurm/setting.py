@@ -66,7 +66,7 @@ async def set_up(job: SlurmJob, place: Place, teller: Teller) -> Setting:
         for what in await anyio.to_thread.run_sync(own.take):
             teller.note(f"removed {what}, left by an earlier run")
         block, claim = home.claim(job.ports, address)
-    except (OSError, ConfigError):
+    except BaseException:  # cancelled, too
         own.give_back()
         raise
     environ = _environ(job, place, block)

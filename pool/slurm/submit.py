@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pool.errors import PoolError
 from pool.slurm import files, script
 from pool.slurm import place as places
+from pool.slurm.asking import ask
 from pool.slurm.head import STATUS_FILE
 from pool.slurm.job import SlurmJob
-
-TIMEOUT_S = 60.0
-
-
-class SlurmRefused(PoolError):
-    """Say that a command of Slurm failed, or is not there.
-
-    Args:
-        command: The command.
-        said: What it said.
-    """
-
-    def __init__(self, command: str, said: str) -> None:
-        super().__init__(command, said)
-        self.command = command
-        self.said = said
-
-    def __str__(self) -> str:
-        return f"{self.command}: {self.said}"
 
 
 class JobUnknown(PoolError):
@@ -62,9 +42,12 @@ def submit(job: SlurmJob) -> str:
         OSError: The job's directory cannot be written.
     """
     file = Path(script.job_file(job))
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Its own mode each: `parents=True` makes those above as anybody may read them.
+    file.parent.parent.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (file.parent.parent, file.parent):
+        folder.mkdir(mode=0o700, exist_ok=True)
     files.write(file, job.to_json())
-    said = _ask(["sbatch", "--parsable"], stdin=script.render(job))
+    said = ask(["sbatch", "--parsable"], stdin=script.render(job))
     return said.split(";")[0].strip()  # the cluster's name may follow
 
 
@@ -74,7 +57,7 @@ def cancel(job_id: str) -> None:
     Raises:
         SlurmRefused: Slurm does not do it.
     """
-    _ask(["scancel", job_id])
+    ask(["scancel", job_id])
 
 
 def folder_of(directory: Path, job_id: str) -> Path:
@@ -112,17 +95,3 @@ def logs_of(folder: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return sorted(path for path in (folder / "logs").iterdir() if path.suffix == ".log")
     return []
-
-
-def _ask(argv: Sequence[str], stdin: str = "") -> str:
-    try:
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except FileNotFoundError:
-        raise SlurmRefused(argv[0], "there is no such command; is Slurm on this machine?") from None
-    except subprocess.TimeoutExpired:
-        raise SlurmRefused(argv[0], f"no answer in {TIMEOUT_S:g} s") from None
-    if done.returncode != 0:
-        raise SlurmRefused(argv[0], done.stderr.strip() or f"it ended with {done.returncode}")
-    return done.stdout

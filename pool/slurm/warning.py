@@ -7,7 +7,6 @@ has nothing to do with it. So the end is the wall time's only where that fits th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ import anyio
 
 from pool.errors import SourceUnavailable
 from pool.notices.detect import SLURM_NOTICE
-from pool.notices.slurm import end_by_environment, parse_squeue
+from pool.notices.slurm import end_by_command, end_by_environment
 
 ASK_S = 5.0
 EARLY_S = 75.0
@@ -36,13 +35,10 @@ async def asked_end(job_id: str) -> float | None:
     """Ask Slurm when the wall time is over; None if it does not say."""
     try:
         with anyio.fail_after(ASK_S):
-            done = await anyio.run_process(
-                ["squeue", "--noheader", "--jobs", job_id, "--format", "%e"],
-                check=False,
-                env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
+            return await anyio.to_thread.run_sync(
+                end_by_command, "squeue", job_id, abandon_on_cancel=True
             )
-        return parse_squeue(done.stdout) if done.returncode == 0 else None
-    except (OSError, TimeoutError, SourceUnavailable):
+    except (TimeoutError, SourceUnavailable):
         return None
 
 

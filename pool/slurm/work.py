@@ -31,7 +31,11 @@ LOOK_S = 0.1
 PROBE_S = 0.5
 PROBE_TIMEOUT_S = 5.0
 KEPT_LOGS_BYTES = 64 * 2**20
-"""How much of Ray's logs is copied from one node at most."""
+"""How much of Ray's logs is copied from one node at most,"""
+KEEP_LOGS_S = 30.0
+"""and how long that may take."""
+STOP_MOST_S = 15.0
+"""How much longer than its grace the end of a tree may take: the kernel may hold who is killed."""
 
 Tell = Callable[..., None]
 """Told of progress as `wire` has it: `did` and `service`, with their fields."""
@@ -112,7 +116,7 @@ class NodeWork:
             why = f"Ray {why}" + ("" if is_over else f"; try {number} of {most}")
             self._teller.note(why)
             stage = Stage.LOST if is_over else Stage.STARTING
-            tail = await anyio.to_thread.run_sync(tail_of, log)
+            tail = await anyio.to_thread.run_sync(tail_of, log, abandon_on_cancel=True)
             self._tell("did", stage=stage, detail=why, tail=tail)
             if is_over:
                 return
@@ -125,7 +129,7 @@ class NodeWork:
         python = self._job.python
         role, count = self._place.role, len(self._place.roles)
         log = places.log_of_ray(self._folder, role.rank, count)
-        begin = await anyio.to_thread.run_sync(logs.end, log)
+        begin = await anyio.to_thread.run_sync(logs.end, log, abandon_on_cancel=True)
         if gcs:
             argv = raystart.worker(
                 self._job, python, self._address, gcs, self._block, self._home.ray
@@ -161,7 +165,9 @@ class NodeWork:
     async def _has_joined(self, running: Running, log: Path, begin: logs.Cursor) -> bool:
         cursor = begin
         while running.exit is None:
-            text, cursor = await anyio.to_thread.run_sync(logs.read, log, cursor)
+            text, cursor = await anyio.to_thread.run_sync(
+                logs.read, log, cursor, abandon_on_cancel=True
+            )
             lines = [line for line in text.splitlines() if not logs.is_note(line)]
             if any(raystart.STARTED in line for line in lines):
                 return True
@@ -195,11 +201,11 @@ class NodeWork:
             environment=environ,
             cwd=self._job.workdir,
             log=log,
-            log_begin=await anyio.to_thread.run_sync(logs.end, log),
+            log_begin=await anyio.to_thread.run_sync(logs.end, log, abandon_on_cancel=True),
         )
         self._say_of(service, "starting", "")
         if probe is not None:
-            await anyio.to_thread.run_sync(probe.prepare, site)
+            await anyio.to_thread.run_sync(probe.prepare, site, abandon_on_cancel=True)
         name = f"service-{service.name}-{role.rank}"
         try:
             running = await self._launch(service.command, log, environ, name)
@@ -212,7 +218,7 @@ class NodeWork:
                 await running.wait()
                 group.cancel_scope.cancel()
             if not self._is_stopping:
-                tail = await anyio.to_thread.run_sync(tail_of, log)
+                tail = await anyio.to_thread.run_sync(tail_of, log, abandon_on_cancel=True)
                 self._say_of(service, "failed", f"it ended ({running.exit})", tail)
         finally:
             probes.close(site)
@@ -257,8 +263,12 @@ class NodeWork:
         return running
 
     async def _stop(self, running: Running) -> None:
-        with anyio.CancelScope(shield=True):
-            await running.stop(self._job.stop_grace_s)
+        grace_s = self._job.stop_grace_s
+        with anyio.move_on_after(grace_s + STOP_MOST_S, shield=True) as limit:
+            await running.stop(grace_s)
+        if limit.cancelled_caught:
+            # Its warden goes on trying; nobody has to wait for it.
+            self._teller.say(f"process {running.pid} was killed, and does not end")
         self._running.discard(running)
 
     async def stop(self) -> None:
@@ -268,7 +278,16 @@ class NodeWork:
             for running in list(self._running):
                 group.start_soon(self._stop, running)
 
-    def keep_ray_logs(self) -> None:
+    async def leave(self, is_good: bool) -> None:
+        """End everything, and copy Ray's logs if they are wanted after such an end."""
+        await self.stop()
+        if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
+            with anyio.move_on_after(KEEP_LOGS_S) as limit:
+                await anyio.to_thread.run_sync(self._keep_ray_logs, abandon_on_cancel=True)
+            if limit.cancelled_caught:
+                self._teller.note(f"Ray's logs could not all be kept in {KEEP_LOGS_S:g} s")
+
+    def _keep_ray_logs(self) -> None:
         """Copy Ray's logs to where the job's are. Blocks, and takes no more than it may."""
         to = self._folder / "logs" / "ray" / self._place.rank
         left = KEPT_LOGS_BYTES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -15,7 +15,7 @@ from pool.slurm.head import HEAD_FILE, NODE_FOLDER
 from pool.slurm.job import SlurmJob
 from pool.slurm.judge import Stage
 from pool.slurm.place import Place
-from pool.slurm.rollcall import Line, RollServer, call
+from pool.slurm.rollcall import HELLO_S, Line, RollServer, call
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
 from pool.slurm.work import NodeWork
@@ -44,10 +44,10 @@ async def complain(place: Place, calls: Sequence[int], text: str) -> bool:
             line = await call(place.roles[0].host, port, COMPLAIN_S)
         except OSError:
             continue
-        line.say("lost", key=place.key, host=place.role.host, text=text)
         answer = None
-        with anyio.move_on_after(COMPLAIN_S):
-            answer = await line.hear()
+        if not await line.introduce(place.key, "lost", COMPLAIN_S, host=place.role.host, text=text):
+            with anyio.move_on_after(COMPLAIN_S):
+                answer = await line.hear()
         line.close()
         if answer is not None and answer.get("text") == "noted":
             return True
@@ -90,7 +90,7 @@ async def find_head(job: SlurmJob, place: Place, teller: Teller) -> Mapping[str,
             raise HeadGone(f"it is over: {found['over']}")
         own = path.parent / NODE_FOLDER / f"{place.role.rank}.json"
         card = {"cluster": place.cluster, "rank": place.role.rank, "host": place.role.host}
-        await anyio.to_thread.run_sync(files.publish, own, card)
+        await anyio.to_thread.run_sync(files.publish, own, card, abandon_on_cancel=True)
         teller.note(f"the head is {found['host']} at {found['address']}:{found['call']}")
         return found
     raise HeadGone(f"after {limit_s:g} s there is no {path} of this run{strange}")
@@ -128,8 +128,12 @@ class Worker:
             teller=teller,
         )
 
-    async def run(self) -> int:
-        """Work, and return the exit code: 0 if the head has told this node to leave."""
+    async def run(self, take_signals: Callable[[Callable[[int], None]], None]) -> int:
+        """Work, and return the exit code: 0 if the head has told this node to leave.
+
+        Args:
+            take_signals: Called with what is to have the signals, once it can have them.
+        """
         place = self._setting.place
         is_good = False
         # The port that claims this node's block may have been that of another's head a moment ago:
@@ -143,29 +147,41 @@ class Worker:
         )
         try:
             await refuser.open(self._setting.claim)
-            line = self._line = await self._call()
-            line.say(
+            line = await self._call()
+            if why := await line.introduce(
+                place.key,
                 "hello",
-                key=place.key,
+                max(HELLO_S, self._job.silence_s),
                 rank=place.role.rank,
                 host=place.role.host,
                 address=self._setting.address,
-            )
-            async with self._group as group:
-                group.start_soon(line.keep)
-                is_good = await self._listen(line)
-                self._is_over = True
-                group.cancel_scope.cancel()
+            ):
+                line.close()
+                raise HeadGone(f"the head does not take this node: {why}")
+            self._line = line
+            # It beats to the end: the head waits for who is still at work.
+            async with anyio.create_task_group() as beats:
+                beats.start_soon(line.keep)
+                try:
+                    async with self._group as group:
+                        take_signals(self._on_signal)
+                        is_good = await self._listen(line)
+                        self._is_over = True
+                        group.cancel_scope.cancel()
+                finally:
+                    self._is_over = True
+                    beats.start_soon(line.ignore)
+                    with anyio.CancelScope(shield=True):
+                        await self._leave(line, is_good)
+                beats.cancel_scope.cancel()
             if self._refusal:
                 raise HeadGone(f"the head refuses this node: {self._refusal}")
         finally:
-            self._is_over = True
             with anyio.CancelScope(shield=True):
-                await self._leave(is_good)
                 await refuser.close()
         return 0 if self._is_told else 1
 
-    def on_signal(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         """Take a signal: the head has got it too, and knows what follows."""
         name = signal.Signals(number).name
         self._teller.note(f"{name} came")
@@ -187,7 +203,7 @@ class Worker:
                     self._teller.note(f"the head does not answer: {error}")
                     refused += isinstance(error, ConnectionRefusedError)
                 path = self._setting.place.folder(self._job) / HEAD_FILE
-                found = await anyio.to_thread.run_sync(files.read, path)
+                found = await anyio.to_thread.run_sync(files.read, path, abandon_on_cancel=True)
                 if found and "over" in found:
                     raise HeadGone(f"it is over: {found['over']}")
                 if refused >= REFUSED_MOST:
@@ -223,15 +239,12 @@ class Worker:
         self._tell("did", stage=Stage.LOST, detail="it was asked to end")
         self._group.cancel_scope.cancel()
 
-    async def _leave(self, is_good: bool) -> None:
-        await self._work.stop()
-        if self._job.ray_logs == "always" or (self._job.ray_logs == "failed" and not is_good):
-            await anyio.to_thread.run_sync(self._work.keep_ray_logs)
+    async def _leave(self, line: Line, is_good: bool) -> None:
+        await self._work.leave(is_good)
         await anyio.to_thread.run_sync(self._setting.home.give_back)
-        if self._line is not None:
-            self._line.say("bye")
-            await self._line.flush()
-            self._line.close()
+        line.say("bye")
+        await line.flush()
+        line.close()
 
     def _tell(self, what: str, **fields: Any) -> None:
         if self._line is not None:

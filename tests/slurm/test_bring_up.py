@@ -64,15 +64,15 @@ def test_a_node_that_does_not_see_the_directory_is_named(cluster: Cluster, slurm
     finally:
         slurm.show("n2", cluster.directory)
     assert state == "FAILED"
-    assert "n2" in cluster.output(job)
-    assert "shared" in cluster.output(job)
+    assert "node n2 (rank 1) is lost: " in cluster.output(job)
+    assert "is its directory shared?" in cluster.output(job)
 
 
 def test_a_node_that_sees_another_directory_of_that_name_is_named(
     cluster: Cluster, slurm: SlurmLab
 ) -> None:
     """The job file is there, as on an image that all nodes have, and the rest is not."""
-    file = cluster.file("", deadlines={"canary_s": 5, "call_s": 5})
+    file = cluster.file("", deadlines={"canary_s": 10, "call_s": 60})
     job = cluster.pool("submit", str(file), "--", "true").stdout.strip()
     assert cluster.end(job)[0] == "COMPLETED"
     # That has written the job file; now the run's folders are not shared.
@@ -87,7 +87,8 @@ def test_a_node_that_sees_another_directory_of_that_name_is_named(
     finally:
         slurm.show("n3", cluster.directory)
     assert state == "FAILED"
-    assert "n3" in cluster.output(job)
+    assert "node n3 (rank 2) is lost: " in cluster.output(job)
+    assert "head.json is not seen here" in cluster.output(job)
 
 
 def test_a_node_that_never_joins_is_named_at_the_deadline(cluster: Cluster) -> None:
@@ -102,7 +103,7 @@ def test_with_fewer_nodes_than_asked_for_it_goes_on_when_that_is_allowed(cluster
     )
     assert cluster.end(job) == ("COMPLETED", "0:0"), cluster.describe(job)
     assert "it runs" in cluster.output(job)
-    assert "n3" in cluster.output(job)
+    assert "2 nodes have joined; n3: starting Ray" in cluster.output(job)
 
 
 def test_ports_that_somebody_has_are_left_to_them(cluster: Cluster, slurm: SlurmLab) -> None:
@@ -134,7 +135,10 @@ def test_a_head_of_another_run_is_not_followed(cluster: Cluster) -> None:
     job = cluster.submit("")
     assert job == stale.name
     assert cluster.end(job) == ("COMPLETED", "0:0"), cluster.describe(job)
-    assert [node["state"] for node in cluster.status(job)["nodes"]].count("joined") >= 1
+    status = cluster.status(job)
+    assert [node["state"] for node in status["nodes"]] == ["joined"] * 3
+    assert status["job"] == job
+    assert status["cluster"] != cluster.status(last)["cluster"]
 
 
 # -- services -------------------------------------------------------------------------------------
@@ -167,9 +171,14 @@ def test_a_quorum_of_a_service_is_enough(cluster: Cluster) -> None:
 
 def test_a_service_that_is_needed_and_fails_ends_the_job_with_its_log(cluster: Cluster) -> None:
     fails = "print('no such model'); raise SystemExit(3)"
+    service_s = 600
     began = time.monotonic()
-    job = cluster.submit("", services=[service(fails, port=5000, where="head")])
+    job = cluster.submit(
+        "",
+        services=[service(fails, port=5000, where="head")],
+        deadlines={"services_s": service_s},
+    )
     assert cluster.end(job) == ("FAILED", "1:0"), cluster.describe(job)
     assert "service aside failed on node n1" in cluster.output(job)
     assert "no such model" in cluster.output(job)
-    assert time.monotonic() - began < 60, "nobody waited for the deadline of 600 s"
+    assert time.monotonic() - began < service_s / 2, "nobody waited for the deadline"

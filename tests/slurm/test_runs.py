@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import tomllib
+from collections.abc import Callable
 
 import pytest
 
 from tests.lab.slurm import SlurmLab
 from tests.slurm.cluster import Cluster
 
+SOON_S = 30.0
+"""However busy the cores are; a minute is what others wait."""
 SHOW = """
 import json, os, sys
 print("the driver is here")
@@ -74,6 +78,35 @@ def test_what_a_driver_has_started_does_not_outlive_it(cluster: Cluster) -> None
     driver = "import subprocess; subprocess.Popen(['setsid', '--fork', 'sleep', '600'])"
     job = cluster.submit(driver, nodes=1)
     assert cluster.end(job) == ("COMPLETED", "0:0")
+
+
+def test_all_leave_soon_after_the_drivers_end(
+    cluster: Cluster, record_property: Callable[..., None]
+) -> None:
+    """What it takes is recorded, and said in the documentation: this machine may be busy."""
+    driver = f"import time; print(time.time(), file=open({str(cluster.folder / 'end')!r}, 'w'))"
+    job = cluster.submit(driver)
+    cluster.jobs.until(
+        lambda: cluster.jobs.noted_end(job) is not None, lambda: cluster.describe(job)
+    )
+    took_s = (cluster.jobs.noted_end(job) or 0.0) - float((cluster.folder / "end").read_text())
+    record_property("from the driver's end to the job's, in seconds", round(took_s, 2))
+    assert took_s < SOON_S
+    assert "did not leave" not in cluster.output(job)
+
+
+def test_the_status_tells_when_what_was(cluster: Cluster) -> None:
+    before = time.time()
+    job = cluster.submit(show(cluster))
+    assert cluster.end(job) == ("COMPLETED", "0:0"), cluster.describe(job)
+    status = cluster.status(job)
+    epochs = [status[name] for name in ("started_at", "ready_at", "updated_at")]
+    assert epochs == sorted(epochs)
+    assert before < epochs[0]
+    assert epochs[-1] < time.time()
+    seen = json.loads((cluster.folder / "environ").read_text())
+    assert float(seen["POOL_SLURM_READY_EPOCH"]) == round(status["ready_at"], 3)
+    assert float(seen["POOL_SLURM_START_EPOCH"]) <= status["ready_at"]
 
 
 def test_a_driver_that_cannot_be_started_is_named(cluster: Cluster) -> None:

@@ -44,6 +44,8 @@ def test_what_is_rendered_is_what_is_submitted(here: Path, monkeypatch: pytest.M
     code, job = run("render", "--job", "job.toml")
     (file,) = (here / "pool-slurm" / "jobs").iterdir()
     assert file.read_text() == job
+    for private in (file.parent, file.parent.parent):
+        assert private.stat().st_mode & 0o777 == 0o700, "a job's variables are nobody else's"
     assert str(file) in rendered
 
 

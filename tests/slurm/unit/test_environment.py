@@ -54,6 +54,24 @@ def test_the_rest_is_shown_but_for_passwords_in_addresses() -> None:
     assert redact(environ) == {**environ, "PROXY": f"http://{HIDDEN}@host:80/x"}
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://t0ken@host/x", f"https://{HIDDEN}@host/x"),
+        (
+            "a=https://me:pw@h/ b=git+https://t0ken@h",
+            f"a=https://{HIDDEN}@h/ b=git+https://{HIDDEN}@h",
+        ),
+        ("x eyJhbGciOi.eyJzdWIi-_.Sfl-Kx_w y", f"x {HIDDEN} y"),
+        ("Authorization: Bearer abc.def", f"Authorization: Bearer {HIDDEN}"),
+        ("https://host/@me", "https://host/@me"),
+        ("me@host", "me@host"),
+    ],
+)
+def test_a_secret_in_a_value_is_not_shown(value: str, shown: str) -> None:
+    assert redact({"OPTIONS": value}) == {"OPTIONS": shown}
+
+
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=12)))
 def test_cleaning_adds_nothing_and_is_done_once(environ: dict[str, str]) -> None:
     cleaned = clean(environ)

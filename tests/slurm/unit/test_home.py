@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -88,14 +87,17 @@ def test_what_a_dead_run_has_left_goes_and_what_a_live_one_has_stays(tmp_path: P
     other.take()
     dead.mkdir()
     (dead / home.LOCK).touch()
+    unborn = tmp_path / "me" / "4.0.0"
+    unborn.mkdir()  # killed before it had its lock
     strange = tmp_path / "me" / "not-ours"
     strange.mkdir()
     own = Home(tmp_path / "me" / "3.0.0", "3.0.0", 0.1)
     try:
-        assert own.take() == [f"folder {dead}"]
+        assert sorted(own.take()) == [f"folder {dead}", f"folder {unborn}"]
         assert live.exists()
         assert strange.exists()
         assert not dead.exists()
+        assert not unborn.exists()
     finally:
         own.give_back()
         other.give_back()
@@ -103,16 +105,23 @@ def test_what_a_dead_run_has_left_goes_and_what_a_live_one_has_stays(tmp_path: P
 
 def test_jobs_that_come_and_go_do_not_hinder_each_other(tmp_path: Path) -> None:
     def come_and_go(number: int) -> None:
-        for turn in range(10):
+        for turn in range(4):
             own = Home(tmp_path / "me" / f"{number}.{turn}.0", f"{number}.{turn}.0", 0.1)
-            own._make()
-            own.path.rmdir()
-            with contextlib.suppress(OSError):
-                own.path.parent.rmdir()
+            own.take()
+            own.give_back()
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(come_and_go, range(4)))
     assert not (tmp_path / "me").exists()
+
+
+def test_what_was_left_of_this_very_run_is_no_hindrance(tmp_path: Path) -> None:
+    own = Home(tmp_path / "me" / "7.0.0", "7.0.0", 0.1)
+    own.path.mkdir(parents=True)
+    (own.path / "r").mkdir()
+    assert own.take() == [f"folder {own.path}"]
+    assert not own.ray.exists()
+    own.give_back()
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
@@ -154,6 +163,32 @@ def test_a_block_of_which_a_port_is_taken_is_left_out() -> None:
     assert block.number == 1
 
 
+LIMITS = """
+import resource, sys
+from pool.slurm.home import raise_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
+print([raise_open_files(int(wanted)) for wanted in sys.argv[1:]])
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "soft"),
+    [
+        (50, "", 100),
+        (200, "", 200),
+        (900, "open files are limited to 300, and 900 were asked for", 300),
+    ],
+)
+def test_open_files_are_as_many_as_asked_for_if_the_limit_allows(
+    wanted: int, said: str, soft: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITS, str(wanted)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [str([said]), str((soft, 300))]
+
+
 def test_half_a_file_is_never_read(tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     assert files.read(path) is None
@@ -164,6 +199,14 @@ def test_half_a_file_is_never_read(tmp_path: Path) -> None:
     path.write_text("{")
     assert files.read(path) is None
     assert files.read(tmp_path / "none" / "x.json") is None
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "head.json"
+    with pytest.raises(NotADirectoryError) as caught:
+        files.write(path, "x")
+    assert str(path) in str(caught.value)
 
 
 def test_looks_get_rarer() -> None:

@@ -138,10 +138,35 @@ def test_no_option_of_the_job_can_be_given_again(option: str) -> None:
             SlurmJob(name="a", nodes=1, **{name: (f"{option}=1",)})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["-N9", "-n=3", "-QN9", "-vvN9", "-k", "-t5", "--node=9", "--ntasks-per-n=4", "--job-n=x",
+     "--req", "--no-k", "--wai=3"],
+)  # fmt: skip
+def test_no_other_way_to_write_an_option_of_the_job_is_taken(word: str) -> None:
+    for name in ("srun", "sbatch", "container"):
+        with pytest.raises(ConfigError):
+            SlurmJob(name="a", nodes=1, **{name: (word,)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["-C=gpu", "-CN", "-wn1,n2", "-Q", "--nodelist=n1", "--exclusive", "--wait-all-nodes=1",
+     "--time-min=5", "--mem=0", "--gres-flags=x", "--ntasks-per-socket=1"],
+)  # fmt: skip
+def test_any_other_option_is_passed_on(word: str) -> None:
+    SlurmJob(name="a", nodes=1, srun=(word,), sbatch=(word,))
+
+
 def test_a_path_that_a_batch_script_cannot_hold_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         SlurmJob(name="a", nodes=1).at(Path("/shared/me/my files"))
     assert caught.value.field == "directory"
+
+
+def test_ray_is_started_three_times_on_the_head_and_twenty_times_elsewhere() -> None:
+    tries = SlurmJob(name="a", nodes=1).tries
+    assert (tries.head, tries.worker) == (3, 20)
 
 
 def test_devices_are_asked_for() -> None:

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pool.slurm.job import SlurmJob
-from pool.slurm.script import LINES_MOST, batch_options, job_file, render, srun
+from pool.slurm.script import LINES_MOST, STALE, batch_options, job_file, render, srun
 from tests.slurm.unit.test_job import FOLDER, jobs
 
 SRUN = """#!/bin/bash
+ls "$RUN" >"$SEEN.run" 2>/dev/null
+[[ -z ${HEAD_CODE:-} ]] || echo "$HEAD_CODE" >"$RUN/exit-code"
 printf '%s\\0' srun "$@" >"$SEEN"
 echo "srun: error: n3: task 2: Killed" >&2
 exit "${SRUN_CODE:-0}"
@@ -74,11 +76,23 @@ def test_the_code_is_the_drivers_whatever_became_of_other_nodes(
     tmp_path: Path, sandbox: Path, srun_code: int, head_code: int | None, code: int
 ) -> None:
     job = replace(SlurmJob(name="a", nodes=3).at(FOLDER), directory=str(tmp_path))
-    if head_code is not None:
-        (tmp_path / "7-r2").mkdir()
-        (tmp_path / "7-r2" / "exit-code").write_text(f"{head_code}\n")
-    done = run(render(job), sandbox, SRUN_CODE=str(srun_code), SLURM_RESTART_COUNT="2")
+    said = {"RUN": str(tmp_path / "7-r2"), "HEAD_CODE": "" if head_code is None else str(head_code)}
+    done = run(render(job), sandbox, SRUN_CODE=str(srun_code), SLURM_RESTART_COUNT="2", **said)
     assert done.returncode == code
+
+
+def test_what_another_job_of_this_number_has_left_is_not_believed(
+    tmp_path: Path, sandbox: Path
+) -> None:
+    folder = tmp_path / "7"
+    (folder / "logs").mkdir(parents=True)
+    for name in STALE:
+        (folder / name).write_text("5\n")
+    job = replace(SlurmJob(name="a", nodes=3).at(FOLDER), directory=str(tmp_path))
+    done = run(render(job), sandbox, RUN=str(folder))
+    assert done.returncode == 0
+    assert set((sandbox / "seen.run").read_text().split()) <= {"logs", "srun.err"}
+    assert (folder / "srun.err").read_text() == "srun: error: n3: task 2: Killed\n"
 
 
 def test_what_srun_says_is_kept_and_shown(tmp_path: Path, sandbox: Path) -> None:
