@@ -70,7 +70,7 @@ async def _do_it_oneself(
     request = Request(id="", verb=verb, args=args, by=whoami())
     try:
         with anyio.fail_after(timeout_s):
-            return to_json(await stand_in(view.name, request, connect.join(address)))
+            return to_json(await stand_in(view.name, request, connect.join(address), view.instance))
     except TimeoutError as error:
         if isinstance(error, CallTimeout):
             raise

@@ -22,7 +22,8 @@ from pool.demand.broker import BROKER
 from pool.errors import PoolHeld, PoolUnknown
 from pool.ownership.keeper import LEVEL, Holding, take_away
 from pool.ownership.owner import CALL_TIMEOUT_S, dismiss
-from pool.window.keys import Key
+from pool.window.keys import ROOT, Key, of_pool
+from pool.window.strays import strays
 
 LEAST_AGE_S = 60.0
 """A younger group may be waiting for the member that its owner is about to start."""
@@ -81,14 +82,23 @@ async def reap(
             continue
         reason = _reason_to_show(view)
         if reason:
-            kept[_window_of(view)] = reason
+            kept[_window_of(_key_of(view))] = reason
         else:
-            reaped.append(await _take_down(view, dry_run, cluster))
+            reaped.append(await _take_down(_key_of(view), dry_run, cluster))
+    living = {root_of(one.identity) for one in found}
+    shown = await cluster.published(ROOT)
+    for key in strays(shown, cluster.unix_time() - LEAST_AGE_S):
+        if key.pool not in living:
+            reaped.append(await _take_down(key, dry_run, cluster))
     return ReapReport(tuple(reaped), kept)
 
 
-def _window_of(view: PoolView) -> str:
-    return f"window of pool {view.name}, instance {view.instance}"
+def _window_of(key: Key) -> str:
+    return f"window of pool {key.pool}, instance {key.instance}"
+
+
+def _key_of(view: PoolView) -> Key:
+    return Key(view.name, view.instance)
 
 
 def _reason_to_show(view: PoolView) -> str:
@@ -100,10 +110,10 @@ def _reason_to_show(view: PoolView) -> str:
     return ""
 
 
-async def _take_down(view: PoolView, dry_run: bool, cluster: Cluster) -> str:
+async def _take_down(key: Key, dry_run: bool, cluster: Cluster) -> str:
     if not dry_run:
-        await cluster.withdraw(str(Key(view.name, view.instance)))
-    return _window_of(view)
+        await cluster.withdraw(str(key))
+    return _window_of(key)
 
 
 def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]]) -> str:
@@ -133,14 +143,10 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
     try:
         keeper, holding = await look(name, cluster)
     except PoolUnknown:
-        gone = [
-            view
-            for view in await window.look(cluster, name)
-            if view.picture is not None and not view.can_be_asked and not view.actors
-        ]
-        if not gone:
+        left = await _windows_left(name, cluster)
+        if not left:
             raise
-        return ReapReport(tuple([await _take_down(view, dry_run, cluster) for view in gone]), {})
+        return ReapReport(tuple([await _take_down(key, dry_run, cluster) for key in left]), {})
     if await is_held(holding, cluster):
         raise PoolHeld(name, holding.owner or "", holding.heard_s)
     instance = holding.record.instance if holding.record is not None else None
@@ -162,3 +168,15 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
     if instance is not None:
         await cluster.withdraw(str(Key(name, instance)))
     return ReapReport((*taken, f"keeper of {name}"), {})
+
+
+async def _windows_left(name: str, cluster: Cluster) -> list[Key]:
+    """Return what pools of a name showed that have neither an owner nor a member any more."""
+    views = {_key_of(view): view for view in await window.look(cluster, name)}
+    keys = [Key.parse(text) for text in await cluster.published(of_pool(name))]
+    left = []
+    for key in dict.fromkeys(Key(key.pool, key.instance) for key in keys if key is not None):
+        view = views.get(key)
+        if view is None or not (view.can_be_asked or view.keeper or view.actors):
+            left.append(key)
+    return left

@@ -66,7 +66,7 @@ def test_a_gcs_that_is_away_is_a_source_that_cannot_be_asked(
     cluster = away(monkeypatch, refuse)
 
     async def main() -> None:
-        with pytest.raises(SourceUnavailable, match="GCS did not answer: .*it is away"):
+        with pytest.raises(SourceUnavailable, match=r"GCS did not answer: .*it is away"):
             await READS[name](cluster)
 
     anyio.run(main)

@@ -13,7 +13,7 @@ import pool
 from pool.page.board import Board
 from pool.page.window import Follower
 from pool.testing import SimNode, SimulatedCluster, run
-from pool.window.display import EVENTS
+from pool.window.strays import EVENTS
 from tests.cli.canned import Canned
 
 
