@@ -86,10 +86,8 @@ async def reap(
         else:
             reaped.append(await _take_down(_key_of(view), dry_run, cluster))
     living = {root_of(one.identity) for one in found}
-    shown = await cluster.published(ROOT)
-    for key in strays(shown, cluster.unix_time() - LEAST_AGE_S):
-        if key.pool not in living:
-            reaped.append(await _take_down(key, dry_run, cluster))
+    stray = strays(await cluster.published(ROOT), cluster.unix_time() - LEAST_AGE_S)
+    reaped += [await _take_down(key, dry_run, cluster) for key in stray if key.pool not in living]
     return ReapReport(tuple(reaped), kept)
 
 

@@ -254,7 +254,7 @@ class Display:
                 tasks.start_soon(self._attend, request)
 
     async def _attend(self, request: Request) -> None:
-        """Do what is asked, and answer. What cannot be said now is said when the cluster is back."""
+        """Do what is asked, and answer, at the latest when the cluster is back."""
         try:
             await self._answer(Answer(id=request.id, stage=Stage.TAKEN))
         except SourceUnavailable as error:
