@@ -97,13 +97,13 @@ def _slot_lines(view: PoolView, index: int) -> Iterator[Text | str]:
     member = slot.member
     if member is not None:
         why = member.why or "it is the first of its states"
-        yield f"it is {member.state} since {duration(member.age_s + since(view))}: {why}"
+        yield f"it has been {member.state} for {duration(member.age_s + since(view))}: {why}"
         yield from member_notes(member, since(view))
         for host in hosts_of(member):
             yield host_line(host)
             yield from host_notes(host)
     waits = slot.reason and (member is None or slot.reason != str(member.state))
-    yield f"it waits: {slot.reason}" if waits else "there is nothing that it waits for"
+    yield f"it waits: {slot.reason}" if waits else "it waits for nothing"
 
 
 def _story_lines(story: list[NumberedEvent]) -> Iterator[Text]:

@@ -23,9 +23,9 @@ LOOK_S = 1.0
 def logs(
     target: Target,
     process: Annotated[
-        str | None, typer.Argument(metavar="[PROCESS]", help="Only the process of this name.")
+        str | None, typer.Argument(metavar="PROCESS", help="Only the process of this name.")
     ] = None,
-    host: Annotated[int | None, typer.Option(help="Only on this node host.")] = None,
+    host: Annotated[int | None, typer.Option(min=0, help="Only on this node host.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="Lines, at first.")] = LINES,
     address: Address = None,

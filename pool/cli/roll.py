@@ -42,6 +42,8 @@ def roll(
     voice = Voice(as_json=as_json, yes=yes)
     if back + pause + resume > 1:
         raise typer.BadParameter("give one of --back, --pause and --resume")
+    if pause + resume and (surge, max_unavailable) != (None, None):
+        raise typer.BadParameter("--surge and --max-unavailable are for a roll that begins")
     bounds = {"surge": surge, "max_unavailable": max_unavailable}
     args = {name: value for name, value in bounds.items() if value is not None}
 

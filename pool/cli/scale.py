@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def scale(
     pool: Pool,
-    size: Annotated[int, typer.Argument(min=0, help="How many members.")],
+    size: Annotated[int, typer.Argument(min=0, metavar="SIZE", help="How many members.")],
     yes: Yes = False,
     no_wait: NoWait = False,
     timeout: Timeout = None,

@@ -69,7 +69,7 @@ async def reap(
     reaped, kept = [], {}
     for one in found:
         group = one.group
-        what = f"{'actor' if group is None else 'placement group'} {one.identity}"
+        what = " and ".join(_words(one))
         reason = _reason_to_keep(one, holdings)
         if reason:
             kept[what] = reason
@@ -89,6 +89,18 @@ async def reap(
     stray = strays(await cluster.published(ROOT), cluster.unix_time() - LEAST_AGE_S)
     reaped += [await _take_down(key, dry_run, cluster) for key in stray if key.pool not in living]
     return ReapReport(tuple(reaped), kept)
+
+
+def _words(one: Found) -> list[str]:
+    """Name what somebody has, as people know it."""
+    identity = one.identity
+    if identity == BROKER:
+        return ["broker of all pools"]
+    if identity.level == LEVEL:
+        return [f"keeper of {identity.pool}"]
+    kinds = [("actor", one.actor), ("placement group", one.group)]
+    whose = f"{identity.member}, instance {identity.instance}"
+    return [f"{kind} {whose}" for kind, it in kinds if it is not None]
 
 
 def _window_of(key: Key) -> str:
@@ -116,24 +128,22 @@ async def _take_down(key: Key, dry_run: bool, cluster: Cluster) -> str:
 
 def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]]) -> str:
     """Say why something must not be taken away; empty when it may. The first row that fits."""
-    if one.identity.level == LEVEL:
-        return "it is a keeper"
     if one.identity == BROKER:
         return "it serves all pools, and ends when none of them wishes for anything"
+    if one.identity.level == LEVEL:
+        return "it keeps a pool that was detached; name the pool to end it"
+    kept = holdings.get(root_of(one.identity))
+    record = kept[1].record if kept is not None and kept[1] is not None else None
+    if record is not None and record.instance == one.identity.instance:
+        return "its pool has a keeper"
     if one.actor is not None:
         return "it lives, and ends by its lease when nobody owns it"
     if not one.detached:
         return "" if one.orphaned else "its owner lives"
     if one.age_s < LEAST_AGE_S:
         return f"it is {one.age_s:.0f} s old; its owner may be about to use it"
-    kept = holdings.get(root_of(one.identity))
-    if kept is None:
-        return ""
-    holding = kept[1]
-    if holding is None or holding.record is None:
+    if kept is not None and record is None:
         return "its pool's keeper does not say whose it is"
-    if holding.record.instance == one.identity.instance:
-        return "its pool has a keeper"
     return ""
 
 
@@ -150,7 +160,7 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
     instance = holding.record.instance if holding.record is not None else None
     if dry_run:
         found = [] if instance is None else await cluster.inventory(name, instance)
-        return ReapReport(tuple(str(one.identity) for one in found), {})
+        return _ended(name, found)
     # Whoever was about to attach comes too late, and whoever did so first is not disturbed.
     claimed: Holding = await cluster.call(
         keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S
@@ -165,7 +175,12 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
     await dismiss(cluster, keeper)
     if instance is not None:
         await cluster.withdraw(str(Key(name, instance)))
-    return ReapReport((*taken, f"keeper of {name}"), {})
+    return _ended(name, taken)
+
+
+def _ended(name: str, found: list[Found]) -> ReapReport:
+    whats = [what for one in found for what in _words(one)]
+    return ReapReport((*whats, f"keeper of {name}"), {})
 
 
 async def _windows_left(name: str, cluster: Cluster) -> list[Key]:

@@ -37,6 +37,7 @@ def documents(output: str) -> list[dict[str, Any]]:
         (("drain", "rollout/1.1"), Exit.NOT_CONFIRMED, "Slot 1 of pool 'rollout'"),
         (("roll", "rollout"), Exit.NOT_CONFIRMED, "its 5 members are replaced"),
         (("roll", "rollout", "--back", "--pause"), Exit.USAGE, "give one of"),
+        (("roll", "rollout", "--pause", "--surge", "1"), Exit.USAGE, "a roll that begins"),
         (("scale", "eval", "2"), Exit.NOT_CONFIRMED, "It has no owner: this process owns it until"),
         (("scale", "eval", "2", "--no-wait"), Exit.NO_OWNER, "no owner who could go on with it"),
         (("drain", "eval", "--no-wait", "--yes"), Exit.NO_OWNER, "leave out --no-wait"),

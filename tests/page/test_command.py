@@ -147,7 +147,7 @@ def test_who_listens_everywhere_is_told_to_give_a_name(capsys: pytest.CaptureFix
     async def main() -> None:
         for names, lines in (((), 2), (("pool.example",), 1)):
             with anyio.move_on_after(1):
-                await serve(Canned(), Voice(), "rollout", "0.0.0.0", 0, TOKEN, names)  # noqa: S104
+                await serve(Canned(), Voice(), "rollout", "0.0.0.0", 0, TOKEN, names)
             assert len(capsys.readouterr().err.splitlines()) == lines
 
     run(main)
