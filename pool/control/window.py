@@ -215,7 +215,7 @@ async def look_for(observer: Observer, name: str) -> list[PoolView]:
 
 
 async def find(observer: Observer, name: str) -> PoolView:
-    """Look at one pool: of several of its name, at the one whose owner lives.
+    """Look at one pool: of several of its name, at the one whose owner lives, or that is kept.
 
     Args:
         observer: The world.
@@ -231,7 +231,10 @@ async def find(observer: Observer, name: str) -> PoolView:
     if len(owned) > 1:
         which = ", ".join(f"{view.name}:{view.instance}" for view in owned)
         raise ConfigError(f"several pools of this name have an owner; say which: {which}", "pool")
-    return max(views, key=lambda view: (view.can_be_asked, view.picture is not None, -view.age_s))
+    return max(
+        views,
+        key=lambda view: (view.can_be_asked, view.keeper, view.picture is not None, -view.age_s),
+    )
 
 
 async def _view(

@@ -9,7 +9,7 @@ import pool
 from pool.cli.exits import Stop
 from pool.cli.targets import check_can_be_asked
 from pool.control.stand_in import stand_in
-from pool.control.window import look
+from pool.control.window import find, look
 from pool.testing import SimulatedCluster
 from pool.window.display import KEPT_S, SWEPT_AFTER_S
 from pool.window.keys import Key, pack
@@ -124,18 +124,21 @@ def test_a_keeper_is_that_of_the_pool_that_was_detached() -> None:
             async with replicas(view, instance="dead"):
                 await anyio.sleep_forever()
 
-        driver = cluster.drive(drive)
-        await shown(cluster, lambda v: v.picture is not None)
         async with replicas(cluster, detached=True, instance="kept") as other:
+            driver = cluster.drive(drive)
+            await shown(cluster, lambda v: v.instance == "dead" and v.picture is not None)
             await shown(cluster, lambda v: v.instance == "kept")
-            cluster.crash(driver)
-            await shown(cluster, lambda v: v.status == "owner gone")
-            dead, kept = await look(cluster, "a")
-            assert (dead.instance, dead.keeper) == ("dead", False)
-            assert (kept.instance, kept.keeper) == ("kept", True)
-            with pytest.raises(Stop, match="it ended with its owner"):
-                check_can_be_asked(dead)
             await other.detach()
+        await anyio.sleep(20)
+        cluster.crash(driver)
+        await shown(cluster, lambda v: v.status == "owner gone")
+        dead, kept = await look(cluster, "a")
+        assert (dead.instance, dead.keeper) == ("dead", False)
+        assert (kept.instance, kept.keeper) == ("kept", True)
+        with pytest.raises(Stop, match="it ended with its owner"):
+            check_can_be_asked(dead)
+        assert dead.age_s < kept.age_s
+        assert (await find(cluster, "a")).instance == "kept"
         request = Request(id="", verb=Verb.SCALE, args={"size": 1})
         with pytest.raises(pool.PoolUnknown, match="'a:dead' is there; there are: 'a:kept'"):
             await stand_in("a", request, cluster, "dead")
