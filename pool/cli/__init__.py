@@ -62,17 +62,19 @@ def _pool(
     """Keep pools of actors on Ray."""
 
 
-app.command("demo")(demo.demo)
-app.command("list")(listing.list_pools)
-app.command("status")(status.status)
-app.command("top")(top.top)
-app.command("page")(page.page)
-app.command("events")(events.events)
-app.command("explain")(explain.explain)
-app.command("plan")(plan.plan)
-app.command("scale")(scale.scale)
-app.command("drain")(drain.drain)
-app.command("roll")(roll.roll)
-app.command("reap")(reap.reap)
-app.command("logs")(logs.logs)
-app.add_typer(slurm.app)
+LOOK, CHANGE, ELSE = "Look at pools", "Change pools", "Before there is a pool"
+
+app.command("list", rich_help_panel=LOOK)(listing.list_pools)
+app.command("status", rich_help_panel=LOOK)(status.status)
+app.command("top", rich_help_panel=LOOK)(top.top)
+app.command("page", rich_help_panel=LOOK)(page.page)
+app.command("explain", rich_help_panel=LOOK)(explain.explain)
+app.command("events", rich_help_panel=LOOK)(events.events)
+app.command("logs", rich_help_panel=LOOK)(logs.logs)
+app.command("scale", rich_help_panel=CHANGE)(scale.scale)
+app.command("drain", rich_help_panel=CHANGE)(drain.drain)
+app.command("roll", rich_help_panel=CHANGE)(roll.roll)
+app.command("reap", rich_help_panel=CHANGE)(reap.reap)
+app.command("plan", rich_help_panel=ELSE)(plan.plan)
+app.command("demo", rich_help_panel=ELSE)(demo.demo)
+app.add_typer(slurm.app, rich_help_panel=ELSE)

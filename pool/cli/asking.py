@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pool.cli.exits import Exit, Stop
 from pool.cli.targets import check_can_be_asked
 
 if TYPE_CHECKING:
@@ -16,67 +18,99 @@ if TYPE_CHECKING:
     from pool.window.requests import Verb
 
 
-async def have_done(
-    observer: Observer,
-    voice: Voice,
-    view: PoolView,
-    verb: Verb,
-    args: Mapping[str, Any],
-    *,
-    wait: bool,
-    timeout_s: float | None,
-    address: str | None = None,
-) -> Any:
-    """Have something done to a pool, and return what came of it; nothing without waiting.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Ask pools' owners for one command.
 
-    Its owner is asked. Of a detached pool that has none, this process is the owner meanwhile.
-
-    Raises:
-        Stop: The pool cannot be asked.
-        Refused, CallTimeout, PoolClosed: As `ask`.
+    Args:
+        observer: The world.
+        voice: Whom to ask whether to do it, and where to say how it goes.
+        wait: Whether to wait until it is done.
+        timeout_s: For how long; None is for ever.
+        address: Where the cluster is, for a pool that this process has to own meanwhile.
     """
-    from pool.window.requests import ask
 
-    check_can_be_asked(view)
-    if not view.can_be_asked:
-        return await _do_it_oneself(address, view, verb, args, timeout_s)
-    return await ask(
-        observer,
-        view.whom,
-        verb,
-        args,
-        by=whoami(),
-        wait=wait,
-        timeout_s=timeout_s,
-        on_taken=lambda: voice.tell(f"pool {view.name!r} has taken it" + (" …" if wait else "")),
-    )
+    observer: Observer
+    voice: Voice
+    wait: bool = True
+    timeout_s: float | None = None
+    address: str | None = None
 
+    def check(self, view: PoolView) -> PoolView:
+        """Return a pool that can be asked as it is wished.
 
-async def _do_it_oneself(
-    address: str | None,
-    view: PoolView,
-    verb: Verb,
-    args: Mapping[str, Any],
-    timeout_s: float | None,
-) -> Any:
-    import anyio
+        Raises:
+            Stop: There is nobody who could do it, or nobody who goes on with it.
+        """
+        check_can_be_asked(view)
+        if not (self.wait or view.can_be_asked):
+            raise Stop(
+                Exit.NO_OWNER,
+                f"pool {view.name!r} has no owner who could go on with it: this process would own "
+                "it, and has to stay until it is done; leave out --no-wait.",
+            )
+        return view
 
-    from pool.cluster import connect
-    from pool.control.stand_in import stand_in
-    from pool.errors import CallTimeout
-    from pool.window.codec import to_json
-    from pool.window.requests import Request
+    async def have_done(
+        self, view: PoolView, verb: Verb, args: Mapping[str, Any], deed: str = ""
+    ) -> Any:
+        """Have something done to a pool, and return what came of it; nothing without waiting.
 
-    request = Request(id="", verb=verb, args=args, by=whoami())
-    try:
-        with anyio.fail_after(timeout_s):
-            return to_json(await stand_in(view.name, request, connect.join(address)))
-    except TimeoutError as error:
-        if isinstance(error, CallTimeout):
-            raise
-        raise CallTimeout(
-            f"it was not done within {timeout_s:g} s; the pool was left as it was by then"
-        ) from None
+        Its owner is asked. Of a detached pool that has none, this process is the owner meanwhile.
+
+        Args:
+            view: The pool.
+            verb: What to do.
+            args: Its arguments.
+            deed: What that means, to be confirmed; empty where nobody need be asked.
+
+        Raises:
+            Stop: The pool cannot be asked, or it was not confirmed.
+            Refused, CallTimeout, PoolClosed: As `ask`.
+        """
+        from pool.window.requests import ask
+
+        self.check(view)
+        if not view.can_be_asked:
+            self.voice.confirm(
+                f"{deed or f'Pool {view.name!r} will be asked to {verb}.'} It has no owner: this "
+                "process owns it until that is done, and leaves it then."
+            )
+            return await self._do_it_oneself(view, verb, args)
+        if deed:
+            self.voice.confirm(deed)
+        pause = " …" if self.wait else ""
+        return await ask(
+            self.observer,
+            view.whom,
+            verb,
+            args,
+            by=whoami(),
+            wait=self.wait,
+            timeout_s=self.timeout_s,
+            on_taken=lambda: self.voice.tell(f"pool {view.name!r} has taken it{pause}"),
+        )
+
+    async def _do_it_oneself(self, view: PoolView, verb: Verb, args: Mapping[str, Any]) -> Any:
+        import anyio
+
+        from pool.cluster import connect
+        from pool.control.stand_in import stand_in
+        from pool.errors import CallTimeout
+        from pool.window.codec import to_json
+        from pool.window.requests import Request
+
+        request = Request(id="", verb=verb, args=args, by=whoami())
+        try:
+            with anyio.fail_after(self.timeout_s):
+                cluster = connect.join(self.address)
+                return to_json(await stand_in(view.name, request, cluster, view.instance))
+        except TimeoutError as error:
+            if isinstance(error, CallTimeout):
+                raise
+            raise CallTimeout(
+                f"it was not done within {self.timeout_s:g} s; the pool was left as it was by then"
+            ) from None
 
 
 def whoami() -> str:

@@ -8,6 +8,7 @@ from pool.cli.running import Address, AsJson, NoWait, Target, Timeout, Yes, run
 from pool.cli.voice import Voice
 
 if TYPE_CHECKING:
+    from pool.cli.asking import Asking
     from pool.cluster.interface import Observer
 
 
@@ -24,25 +25,17 @@ def drain(
     A slot's rank goes to a spare or to a new slot, so that the pool keeps its size. A whole pool is
     scaled to 0. It asks before.
     """
+    from pool.cli.asking import Asking
+
     voice = Voice(as_json=as_json, yes=yes)
-    run(
-        address,
-        voice,
-        lambda observer: drain_target(
-            observer, voice, target, wait=not no_wait, timeout_s=timeout, address=address
-        ),
-    )
+
+    async def main(observer: Observer) -> None:
+        await drain_target(Asking(observer, voice, not no_wait, timeout, address), target)
+
+    run(address, voice, main)
 
 
-async def drain_target(
-    observer: Observer,
-    voice: Voice,
-    target: str,
-    *,
-    wait: bool = True,
-    timeout_s: float | None = None,
-    address: str | None = None,
-) -> None:
+async def drain_target(asking: Asking, target: str) -> None:
     """Drain a pool, or a slot of it.
 
     Raises:
@@ -50,12 +43,12 @@ async def drain_target(
         PoolUnknown: There is no such pool.
         Refused: The owner did not do it.
     """
-    from pool.cli.asking import have_done
-    from pool.cli.targets import as_owner, check_can_be_asked, find_target, slot_of
+    from pool.cli.targets import find_target, slot_of
     from pool.window.requests import Verb
 
-    view, index = await find_target(observer, target)
-    check_can_be_asked(view)
+    voice = asking.voice
+    view, index = await find_target(asking.observer, target)
+    asking.check(view)
     if index is None:
         size = 0 if view.snapshot is None else view.snapshot.desired
         deed = f"Pool {view.name!r} will be scaled from {size} to 0: all members are drained."
@@ -63,21 +56,11 @@ async def drain_target(
         slot = slot_of(view, index)
         who = "nobody" if slot.member is None else f"{slot.member.id}, {slot.member.state}"
         deed = f"Slot {index} of pool {view.name!r} ({who}) will be drained, and its rank refilled."
-    voice.confirm(deed + as_owner(view))
     args = {} if index is None else {"slot": index}
-    result = await have_done(
-        observer,
-        voice,
-        view,
-        Verb.DRAIN,
-        args,
-        wait=wait,
-        timeout_s=timeout_s,
-        address=address,
-    )
+    result = await asking.have_done(view, Verb.DRAIN, args, deed)
     if voice.as_json:
         voice.document(pool=view.name, slot=index, reports=result)
-    elif wait:
+    elif asking.wait:
         for report in result or ():
             took = f"{report['member']}: {report['rung']}, {report['took_s']:.1f} s"
             voice.show("; ".join((took, *report["troubles"])))

@@ -21,14 +21,14 @@ LAST = 50
 
 
 def events(
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="Only this pool.")] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="Only this pool.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
     ] = False,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only events of this kind. May be given again.")
     ] = None,
-    slot: Annotated[int | None, typer.Option(help="Only events of this slot.")] = None,
+    slot: Annotated[int | None, typer.Option(min=0, help="Only events of this slot.")] = None,
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many, at first.")] = LAST,
     address: Address = None,
     as_json: AsJson = False,

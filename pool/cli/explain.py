@@ -58,15 +58,19 @@ async def explain_target(observer: Observer, voice: Voice, target: str) -> None:
 def _pool_lines(view: PoolView) -> Iterator[Text | str]:
     from pool.cli.tree import facts, headline, member_notes, since, slot_line
     from pool.cli.words import duration
+    from pool.planning.budgets import SHARED
 
     yield headline(view)
     yield from facts(view)
-    if view.snapshot is None or view.picture is None:
+    if view.snapshot is None:
         return
     if not view.snapshot.restarts:
-        limits = view.picture.restart
-        span = f"{limits.intensity} in {duration(limits.period_s)}"
-        yield f"failures: none is remembered; {span} are answered with a restart"
+        answered = "".join(
+            f"; {budget.limit} in {duration(budget.period_s)} are answered with a restart"
+            for budget in view.snapshot.budgets
+            if budget.cause == SHARED
+        )
+        yield f"failures: none is remembered{answered}"
     well = 0
     for slot in view.snapshot.slots:
         notes = [] if slot.member is None else list(member_notes(slot.member, since(view)))
@@ -93,13 +97,13 @@ def _slot_lines(view: PoolView, index: int) -> Iterator[Text | str]:
     member = slot.member
     if member is not None:
         why = member.why or "it is the first of its states"
-        yield f"it is {member.state} since {duration(member.age_s + since(view))}: {why}"
+        yield f"it has been {member.state} for {duration(member.age_s + since(view))}: {why}"
         yield from member_notes(member, since(view))
         for host in hosts_of(member):
             yield host_line(host)
             yield from host_notes(host)
     waits = slot.reason and (member is None or slot.reason != str(member.state))
-    yield f"it waits: {slot.reason}" if waits else "there is nothing that it waits for"
+    yield f"it waits: {slot.reason}" if waits else "it waits for nothing"
 
 
 def _story_lines(story: list[NumberedEvent]) -> Iterator[Text]:

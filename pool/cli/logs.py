@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,9 +23,9 @@ LOOK_S = 1.0
 def logs(
     target: Target,
     process: Annotated[
-        str | None, typer.Argument(metavar="[PROCESS]", help="Only the process of this name.")
+        str | None, typer.Argument(metavar="PROCESS", help="Only the process of this name.")
     ] = None,
-    host: Annotated[int | None, typer.Option(help="Only on this node host.")] = None,
+    host: Annotated[int | None, typer.Option(min=0, help="Only on this node host.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="Lines, at first.")] = LINES,
     address: Address = None,
@@ -46,14 +46,19 @@ def logs(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Log:
-    """Name a log, and how far it was read."""
+    """Hold whose log it is, how far it was read, and what is in the way of reading on."""
 
     slot: int
     host: int
     process: str
     cursor: Mapping[str, Any] | None = None
+    begun: str = ""
+    """What was read of a line that is not at its end yet."""
+    trouble: str = ""
+    is_told: bool = False
+    """Whether that was said."""
 
     @property
     def name(self) -> str:
@@ -72,6 +77,9 @@ async def show_logs(
     last: int = LINES,
 ) -> None:
     """Show the logs of processes.
+
+    A follower goes on with whatever can be read, and ends with the pool, or when the last of the
+    slots was closed.
 
     Raises:
         Stop: There is no such slot or process, or nobody who could read its log.
@@ -95,35 +103,100 @@ async def show_logs(
     if not meant:
         there = ", ".join(sorted({log.process for log in every})) or "none"
         raise Stop(Exit.UNKNOWN, f"there is no such process in {target}; there are: {there}.")
+    named = len(meant) > 1
+    is_first = True
     while True:
-        texts: list[str] = [""] * len(meant)
-
-        async def read(number: int, texts: list[str] = texts) -> None:
-            log = meant[number]
-            args: dict[str, Any] = {"slot": log.slot, "host": log.host, "process": log.process}
-            args |= {"lines": last} if log.cursor is None else {"cursor": log.cursor}
-            answer = await ask(observer, view.whom, Verb.READ_LOG, args)
-            texts[number] = answer["text"]
-            meant[number] = replace(log, cursor=answer["cursor"])
-
-        async with anyio.create_task_group() as tasks:
-            for number in range(len(meant)):
-                tasks.start_soon(read, number)
+        texts = await _read_all(observer, view, meant, last, is_strict=is_first)
         for log, text in zip(meant, texts, strict=True):
-            _say(voice, log, text, named=len(meant) > 1)
+            _say(voice, log, text, named=named, is_last=not follow)
         if not follow:
             return
-        await anyio.sleep(LOOK_S)
+        is_first = False
+        if any(log.trouble for log in meant):
+            view, meant = await _go_on(observer, voice, view, index, meant)
+            if not meant:
+                return
+        if not any(texts):
+            await anyio.sleep(LOOK_S)
 
 
-def _say(voice: Voice, log: Log, text: str, *, named: bool) -> None:
-    if not text:
-        return
+async def _read_all(
+    observer: Observer, view: PoolView, logs: list[Log], last: int, *, is_strict: bool
+) -> list[str]:
+    """Read on in each log; note what is in the way, or raise the first of that."""
+    import anyio
+
+    from pool.errors import PoolError
+    from pool.window.requests import Verb, ask
+
+    texts = [""] * len(logs)
+    errors: list[PoolError] = []
+
+    async def read(number: int) -> None:
+        log = logs[number]
+        args: dict[str, Any] = {"slot": log.slot, "host": log.host, "process": log.process}
+        args |= {"lines": last} if log.cursor is None else {"cursor": log.cursor}
+        try:
+            answer = await ask(observer, view.whom, Verb.READ_LOG, args)
+        except PoolError as error:
+            errors.append(error)
+            log.is_told, log.trouble = log.is_told and log.trouble == str(error), str(error)
+        else:
+            texts[number], log.cursor, log.trouble = answer["text"], answer["cursor"], ""
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(len(logs)):
+            tasks.start_soon(read, number)
+    if is_strict and errors:
+        raise errors[0]
+    return texts
+
+
+async def _go_on(
+    observer: Observer, voice: Voice, view: PoolView, index: int | None, logs: list[Log]
+) -> tuple[PoolView, list[Log]]:
+    """Say what is in the way of reading, and return whom to ask from now on, for which logs.
+
+    Raises:
+        Stop: The pool has no owner any more.
+    """
+    from pool.cli.exits import Exit, Stop
+    from pool.control.window import find
+    from pool.errors import PoolUnknown, SourceUnavailable
+
+    try:
+        view = await find(observer, f"{view.name}:{view.instance}")
+    except PoolUnknown:
+        voice.tell(f"pool {view.name!r} has ended")
+        return view, []
+    except SourceUnavailable:
+        pass
+    else:
+        if not view.can_be_asked:
+            raise Stop(Exit.NO_OWNER, _where(view, index))
+    slots = () if view.snapshot is None else view.snapshot.slots
+    there = {slot.index for slot in slots}
+    for log in logs:
+        if log.trouble and log.slot not in there:
+            voice.tell(f"{log.name}: its slot was closed")
+        elif log.trouble and not log.is_told:
+            log.is_told = True
+            voice.tell(f"{log.name}: {log.trouble}")
+    return view, [log for log in logs if not log.trouble or log.slot in there]
+
+
+def _say(voice: Voice, log: Log, text: str, *, named: bool, is_last: bool) -> None:
+    """Print what was read; where several are read, whole lines, unless there will be no more."""
     if voice.as_json:
-        voice.document(slot=log.slot, host=log.host, process=log.process, text=text)
+        if text:
+            voice.document(slot=log.slot, host=log.host, process=log.process, text=text)
         return
-    for line in text.removesuffix("\n").split("\n"):
-        sys.stdout.write(f"{log.name} | {line}\n" if named else f"{line}\n")
+    if is_last and text and not text.endswith("\n"):
+        text += "\n"
+    if named:
+        *lines, log.begun = (log.begun + text).split("\n")
+        text = "".join(f"{log.name} | {line}\n" for line in lines)
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

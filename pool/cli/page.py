@@ -13,6 +13,7 @@ from pool.cli.voice import Voice
 if TYPE_CHECKING:
     from pool.cluster.interface import Observer
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what is listened on is the user's to say
 TOKEN_VARIABLE = "POOL_PAGE_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -77,6 +78,8 @@ async def serve(
             typer.echo(site.url)
         if not site.is_loopback:
             voice.tell(f"Others reach {host}, and what they read is not encrypted.")
+        if host in EVERYWHERE and not names:
+            voice.tell("Give --name with what they call this machine: by another they are refused.")
         await Follower(observer, name, site.board).run()
     finally:
         with anyio.CancelScope(shield=True):

@@ -27,13 +27,17 @@ def plan(
         float | None, typer.Option(min=0, help="Memory of one replica in all, in GiB.")
     ] = None,
     min_nodes: Annotated[int, typer.Option(min=1, help="At least so many nodes for one.")] = 1,
-    max_nodes: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    accelerator_type: Annotated[str | None, typer.Option(help="Only nodes with such.")] = None,
+    max_nodes: Annotated[int | None, typer.Option(min=1, help="At most so many for one.")] = None,
+    accelerator_type: Annotated[
+        str | None, typer.Option(help="Only nodes with accelerators of this type.")
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Only nodes with this label. May be given again."),
     ] = None,
-    exclude_head: Annotated[bool, typer.Option("--exclude-head", help="Not the head.")] = False,
+    exclude_head: Annotated[
+        bool, typer.Option("--exclude-head", help="Leave the head node out.")
+    ] = False,
     topology: Annotated[
         Path | None,
         typer.Option(help="Take the nodes from this file, and look at no cluster.", dir_okay=False),

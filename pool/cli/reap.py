@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def reap(
     pool: Annotated[
         str | None,
-        typer.Argument(metavar="[POOL]", help="End this detached pool, whose owner is gone."),
+        typer.Argument(metavar="POOL", help="End this detached pool, whose owner is gone."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be taken away.")

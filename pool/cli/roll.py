@@ -10,6 +10,7 @@ from pool.cli.running import Address, AsJson, NoWait, Pool, Timeout, Yes, run
 from pool.cli.voice import Voice
 
 if TYPE_CHECKING:
+    from pool.cli.asking import Asking
     from pool.cluster.interface import Observer
     from pool.window.requests import Verb
 
@@ -36,9 +37,13 @@ def roll(
     Members are made anew from what the pool has: to roll to other code, use `change` in the
     pool's program. It asks before. Ctrl-C ends the wait; the roll goes on.
     """
+    from pool.cli.asking import Asking
+
     voice = Voice(as_json=as_json, yes=yes)
     if back + pause + resume > 1:
         raise typer.BadParameter("give one of --back, --pause and --resume")
+    if pause + resume and (surge, max_unavailable) != (None, None):
+        raise typer.BadParameter("--surge and --max-unavailable are for a roll that begins")
     bounds = {"surge": surge, "max_unavailable": max_unavailable}
     args = {name: value for name, value in bounds.items() if value is not None}
 
@@ -47,31 +52,12 @@ def roll(
 
         verb = Verb.ROLL_BACK if back else Verb.ROLL
         verb = Verb.PAUSE_ROLL if pause else Verb.RESUME_ROLL if resume else verb
-        await roll_pool(
-            observer,
-            voice,
-            pool,
-            verb,
-            args,
-            wait=not no_wait,
-            timeout_s=timeout,
-            address=address,
-        )
+        await roll_pool(Asking(observer, voice, not no_wait, timeout, address), pool, verb, args)
 
     run(address, voice, main)
 
 
-async def roll_pool(
-    observer: Observer,
-    voice: Voice,
-    name: str,
-    verb: Verb,
-    args: dict[str, int],
-    *,
-    wait: bool = True,
-    timeout_s: float | None = None,
-    address: str | None = None,
-) -> None:
+async def roll_pool(asking: Asking, name: str, verb: Verb, args: dict[str, int]) -> None:
     """Roll a pool, or pause, resume or reverse its roll.
 
     Raises:
@@ -79,21 +65,17 @@ async def roll_pool(
         PoolUnknown: There is no such pool.
         Refused: The owner did not do it, or the new revision failed.
     """
-    from pool.cli.asking import have_done
-    from pool.cli.targets import as_owner, check_can_be_asked
     from pool.control.window import find
     from pool.window.requests import Verb
 
-    view = await find(observer, name)
-    check_can_be_asked(view)
+    voice = asking.voice
+    view = asking.check(await find(asking.observer, name))
+    deed = ""
     if verb in (Verb.ROLL, Verb.ROLL_BACK):
         how = "to its revision before" if verb is Verb.ROLL_BACK else "to a new revision"
         count = 0 if view.snapshot is None else len(view.snapshot.slots)
         deed = f"Pool {name!r} will be rolled {how}: its {count} members are replaced."
-        voice.confirm(deed + as_owner(view))
-    result = await have_done(
-        observer, voice, view, verb, args, wait=wait, timeout_s=timeout_s, address=address
-    )
+    result = await asking.have_done(view, verb, args, deed)
     if voice.as_json:
         voice.document(pool=name, result=result)
     elif result is not None:

@@ -28,7 +28,8 @@ NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Return when the owner has taken it, not when it is done.")
 ]
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", help="Wait no longer than this.")
+    float | None,
+    typer.Option("--timeout", min=0, metavar="SECONDS", help="Wait no longer than this."),
 ]
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")]
 Target = Annotated[

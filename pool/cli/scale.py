@@ -10,12 +10,13 @@ from pool.cli.running import Address, AsJson, NoWait, Pool, Timeout, Yes, run
 from pool.cli.voice import Voice
 
 if TYPE_CHECKING:
+    from pool.cli.asking import Asking
     from pool.cluster.interface import Observer
 
 
 def scale(
     pool: Pool,
-    size: Annotated[int, typer.Argument(min=0, help="How many members.")],
+    size: Annotated[int, typer.Argument(min=0, metavar="SIZE", help="How many members.")],
     yes: Yes = False,
     no_wait: NoWait = False,
     timeout: Timeout = None,
@@ -27,26 +28,17 @@ def scale(
     Shrinking drains members, the highest ranks first, and asks before. Ctrl-C ends the wait; the
     size stays in force.
     """
+    from pool.cli.asking import Asking
+
     voice = Voice(as_json=as_json, yes=yes)
-    run(
-        address,
-        voice,
-        lambda observer: scale_pool(
-            observer, voice, pool, size, wait=not no_wait, timeout_s=timeout, address=address
-        ),
-    )
+
+    async def main(observer: Observer) -> None:
+        await scale_pool(Asking(observer, voice, not no_wait, timeout, address), pool, size)
+
+    run(address, voice, main)
 
 
-async def scale_pool(
-    observer: Observer,
-    voice: Voice,
-    name: str,
-    size: int,
-    *,
-    wait: bool = True,
-    timeout_s: float | None = None,
-    address: str | None = None,
-) -> None:
+async def scale_pool(asking: Asking, name: str, size: int) -> None:
     """Scale a pool.
 
     Raises:
@@ -54,29 +46,18 @@ async def scale_pool(
         PoolUnknown: There is no such pool.
         Refused: The owner did not do it.
     """
-    from pool.cli.asking import have_done
     from pool.cli.exits import Exit, Stop
-    from pool.cli.targets import as_owner, check_can_be_asked
     from pool.control.window import find
     from pool.window.requests import Verb
 
-    view = await find(observer, name)
-    check_can_be_asked(view)
+    voice = asking.voice
+    view = asking.check(await find(asking.observer, name))
     before = 0 if view.snapshot is None else view.snapshot.desired
+    deed = ""
     if size < before or not view.can_be_asked:
-        deed = f"Pool {name!r} will be scaled from {before} to {size}"
         drained = ": the others are drained." if size < before else "."
-        voice.confirm(deed + drained + as_owner(view))
-    result = await have_done(
-        observer,
-        voice,
-        view,
-        Verb.SCALE,
-        {"size": size},
-        wait=wait,
-        timeout_s=timeout_s,
-        address=address,
-    )
+        deed = f"Pool {name!r} will be scaled from {before} to {size}{drained}"
+    result = await asking.have_done(view, Verb.SCALE, {"size": size}, deed)
     if voice.as_json:
         voice.document(pool=name, before=before, result=result)
     if result is None:

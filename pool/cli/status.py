@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def status(
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="Only this pool.")] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="Only this pool.")] = None,
     hosts: Annotated[
         bool, typer.Option("--hosts/--no-hosts", help="Show what is below the replicas.")
     ] = True,

@@ -64,10 +64,3 @@ def check_can_be_asked(view: PoolView) -> None:
         if not view.picture.detached:
             why = f"it ended with its owner, {view.picture.owner}; `pool reap {name}` forgets it"
     raise Stop(Exit.NO_OWNER, f"pool {name!r} cannot be asked: {why}.")
-
-
-def as_owner(view: PoolView) -> str:
-    """Say who will do it, where the pool has no owner; empty where it has."""
-    if view.can_be_asked:
-        return ""
-    return " It has no owner: this process owns it until that is done, and leaves it then."

@@ -22,7 +22,7 @@ def top(address: Address = None, as_json: AsJson = False) -> None:
     """Show all pools, live.
 
     Keys: q ends it; up and down, or k and j, choose a slot; p, or left and right, the pool.
-    With --json, a document of `pool status` each second.
+    With --json, a document of `pool status` each second; none while the cluster does not answer.
     """
     voice = Voice(as_json=as_json)
     run(address, voice, lambda observer: show_top(observer, voice))
@@ -71,9 +71,19 @@ async def _print_forever(observer: Observer, voice: Voice) -> None:
     import anyio
 
     from pool.control.window import document, look
+    from pool.errors import SourceUnavailable
 
+    trouble: str | None = None
     while True:
-        voice.document(pools=[document(view) for view in await look(observer)])
+        try:
+            voice.document(pools=[document(view) for view in await look(observer)])
+            trouble = ""
+        except SourceUnavailable as error:
+            if trouble is None:
+                raise  # There was no cluster to begin with.
+            if trouble != str(error):
+                trouble = str(error)
+                voice.tell(trouble)
         await anyio.sleep(LOOK_S)
 
 

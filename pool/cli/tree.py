@@ -8,8 +8,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pool.cli.words import STATUS_STYLES, STYLES, amounts, count, duration, short
-from pool.control.window import HostView, Picture, PoolView, hosts_of
-from pool.manager.snapshot import MemberSnapshot, SlotSnapshot
+from pool.control.window import HostView, PoolView, hosts_of
+from pool.manager.snapshot import MemberSnapshot, PoolSnapshot, SlotSnapshot
+from pool.planning.budgets import SHARED, Budget
 from pool.planning.lifecycle import State
 
 
@@ -63,7 +64,7 @@ def facts(view: PoolView) -> Iterator[Text]:
     if picture.snapshot.roll:
         yield Text(f"roll {picture.snapshot.roll}", "yellow")
     if picture.snapshot.restarts:
-        yield Text(f"failures: {budgets(picture)}", "yellow")
+        yield Text(f"failures: {failures(picture.snapshot)}", "yellow")
 
 
 def remains(view: PoolView) -> Text:
@@ -73,20 +74,18 @@ def remains(view: PoolView) -> Text:
     return Text(f"in the cluster's tables: {held}{keeper}", "dim")
 
 
-def budgets(picture: Picture) -> str:
-    """Write which failures a pool remembers, and how many it answers with a restart."""
-    limits = picture.restart
-    counted = picture.snapshot.restarts
-    shared = {cause: n for cause, n in counted.items() if cause not in limits.budgets}
-    parts = []
-    if shared:
-        causes = ", ".join(f"{cause} {n}" for cause, n in sorted(shared.items()))
-        parts.append(f"{causes} (of {limits.intensity} in {duration(limits.period_s)})")
-    for cause, n in sorted(counted.items()):
-        if cause in limits.budgets:
-            limit = limits.budgets[cause]
-            parts.append(f"{cause} {n} ({'no limit' if limit is None else f'of {limit}'})")
-    return "; ".join(parts)
+def failures(snapshot: PoolSnapshot) -> str:
+    """Write which failures a pool remembers, and how much of its restart budgets they use up."""
+    counted = ", ".join(f"{cause} {n}" for cause, n in sorted(snapshot.restarts.items()))
+    used = ", ".join(_words(budget) for budget in snapshot.budgets if budget.used)
+    return f"{counted}; restarts used: {used}" if used else counted
+
+
+def _words(budget: Budget) -> str:
+    """Write how much of a restart budget is used up: `2 of 5 in 10 min`."""
+    whose = "" if budget.cause == SHARED else f"{budget.cause} "
+    spent = "more than" if budget.used > budget.limit else f"{budget.used} of"
+    return f"{whose}{spent} {budget.limit} in {duration(budget.period_s)}"
 
 
 def since(view: PoolView) -> float:

@@ -292,7 +292,11 @@ class Observer(ABC):
 
     @abstractmethod
     async def topology(self) -> Topology:
-        """Return the nodes that are alive, with totals, what is free, labels, and who drains."""
+        """Return the nodes that are alive, with totals, what is free, labels, and who drains.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """
 
     @abstractmethod
     async def draining(self) -> Mapping[str, float | None]:
@@ -312,11 +316,20 @@ class Observer(ABC):
         Args:
             pool: Only those of this pool, and of all below it.
             instance: And of this very instance.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
         """
 
     @abstractmethod
     async def is_gone(self, process: str) -> bool:
-        """Return whether the process that `whoami` named has ended, as far as the cluster knows."""
+        """Return whether the process that `whoami` named has ended, as far as the cluster knows.
+
+        Of what `whoami` would never return nothing is known, so it has not.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """
 
     @abstractmethod
     async def publish(self, values: Mapping[str, bytes]) -> None:
@@ -558,7 +571,11 @@ class Cluster(Observer):
 
     @abstractmethod
     async def find(self, identity: Identity) -> Actor | None:
-        """Return the live actor of an identity, whoever started it; None when there is none."""
+        """Return the live actor of an identity, whoever started it; None when there is none.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """
 
     @abstractmethod
     def whoami(self) -> str:
@@ -574,4 +591,8 @@ class Cluster(Observer):
 
     @abstractmethod
     async def leftovers(self, pool: str, instance: str) -> list[str]:
-        """Return, as text, every live actor and group that carries this pool's identity."""
+        """Return, as text, every live actor and group that carries this pool's identity.
+
+        Raises:
+            SourceUnavailable: The cluster could not be asked.
+        """

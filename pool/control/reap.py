@@ -22,7 +22,8 @@ from pool.demand.broker import BROKER
 from pool.errors import PoolHeld, PoolUnknown
 from pool.ownership.keeper import LEVEL, Holding, take_away
 from pool.ownership.owner import CALL_TIMEOUT_S, dismiss
-from pool.window.keys import Key
+from pool.window.keys import ROOT, Key, of_pool
+from pool.window.strays import strays
 
 LEAST_AGE_S = 60.0
 """A younger group may be waiting for the member that its owner is about to start."""
@@ -68,7 +69,7 @@ async def reap(
     reaped, kept = [], {}
     for one in found:
         group = one.group
-        what = f"{'actor' if group is None else 'placement group'} {one.identity}"
+        what = " and ".join(_words(one))
         reason = _reason_to_keep(one, holdings)
         if reason:
             kept[what] = reason
@@ -81,14 +82,33 @@ async def reap(
             continue
         reason = _reason_to_show(view)
         if reason:
-            kept[_window_of(view)] = reason
+            kept[_window_of(_key_of(view))] = reason
         else:
-            reaped.append(await _take_down(view, dry_run, cluster))
+            reaped.append(await _take_down(_key_of(view), dry_run, cluster))
+    living = {root_of(one.identity) for one in found}
+    stray = strays(await cluster.published(ROOT), cluster.unix_time() - LEAST_AGE_S)
+    reaped += [await _take_down(key, dry_run, cluster) for key in stray if key.pool not in living]
     return ReapReport(tuple(reaped), kept)
 
 
-def _window_of(view: PoolView) -> str:
-    return f"window of pool {view.name}, instance {view.instance}"
+def _words(one: Found) -> list[str]:
+    """Name what somebody has, as people know it."""
+    identity = one.identity
+    if identity == BROKER:
+        return ["broker of all pools"]
+    if identity.level == LEVEL:
+        return [f"keeper of {identity.pool}"]
+    kinds = [("actor", one.actor), ("placement group", one.group)]
+    whose = f"{identity.member}, instance {identity.instance}"
+    return [f"{kind} {whose}" for kind, it in kinds if it is not None]
+
+
+def _window_of(key: Key) -> str:
+    return f"window of pool {key.pool}, instance {key.instance}"
+
+
+def _key_of(view: PoolView) -> Key:
+    return Key(view.name, view.instance)
 
 
 def _reason_to_show(view: PoolView) -> str:
@@ -100,32 +120,30 @@ def _reason_to_show(view: PoolView) -> str:
     return ""
 
 
-async def _take_down(view: PoolView, dry_run: bool, cluster: Cluster) -> str:
+async def _take_down(key: Key, dry_run: bool, cluster: Cluster) -> str:
     if not dry_run:
-        await cluster.withdraw(str(Key(view.name, view.instance)))
-    return _window_of(view)
+        await cluster.withdraw(str(key))
+    return _window_of(key)
 
 
 def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]]) -> str:
     """Say why something must not be taken away; empty when it may. The first row that fits."""
-    if one.identity.level == LEVEL:
-        return "it is a keeper"
     if one.identity == BROKER:
         return "it serves all pools, and ends when none of them wishes for anything"
+    if one.identity.level == LEVEL:
+        return "it keeps a pool that was detached; name the pool to end it"
+    kept = holdings.get(root_of(one.identity))
+    record = kept[1].record if kept is not None and kept[1] is not None else None
+    if record is not None and record.instance == one.identity.instance:
+        return "its pool has a keeper"
     if one.actor is not None:
         return "it lives, and ends by its lease when nobody owns it"
     if not one.detached:
         return "" if one.orphaned else "its owner lives"
     if one.age_s < LEAST_AGE_S:
         return f"it is {one.age_s:.0f} s old; its owner may be about to use it"
-    kept = holdings.get(root_of(one.identity))
-    if kept is None:
-        return ""
-    holding = kept[1]
-    if holding is None or holding.record is None:
+    if kept is not None and record is None:
         return "its pool's keeper does not say whose it is"
-    if holding.record.instance == one.identity.instance:
-        return "its pool has a keeper"
     return ""
 
 
@@ -133,20 +151,16 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
     try:
         keeper, holding = await look(name, cluster)
     except PoolUnknown:
-        gone = [
-            view
-            for view in await window.look(cluster, name)
-            if view.picture is not None and not view.can_be_asked and not view.actors
-        ]
-        if not gone:
+        left = await _windows_left(name, cluster)
+        if not left:
             raise
-        return ReapReport(tuple([await _take_down(view, dry_run, cluster) for view in gone]), {})
+        return ReapReport(tuple([await _take_down(key, dry_run, cluster) for key in left]), {})
     if await is_held(holding, cluster):
         raise PoolHeld(name, holding.owner or "", holding.heard_s)
     instance = holding.record.instance if holding.record is not None else None
     if dry_run:
         found = [] if instance is None else await cluster.inventory(name, instance)
-        return ReapReport(tuple(str(one.identity) for one in found), {})
+        return _ended(name, found)
     # Whoever was about to attach comes too late, and whoever did so first is not disturbed.
     claimed: Holding = await cluster.call(
         keeper, "claim", cluster.whoami(), holding.epoch, timeout_s=CALL_TIMEOUT_S
@@ -161,4 +175,21 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
     await dismiss(cluster, keeper)
     if instance is not None:
         await cluster.withdraw(str(Key(name, instance)))
-    return ReapReport((*taken, f"keeper of {name}"), {})
+    return _ended(name, taken)
+
+
+def _ended(name: str, found: list[Found]) -> ReapReport:
+    whats = [what for one in found for what in _words(one)]
+    return ReapReport((*whats, f"keeper of {name}"), {})
+
+
+async def _windows_left(name: str, cluster: Cluster) -> list[Key]:
+    """Return what pools of a name showed that have neither an owner nor a member any more."""
+    views = {_key_of(view): view for view in await window.look(cluster, name)}
+    keys = [Key.parse(text) for text in await cluster.published(of_pool(name))]
+    left = []
+    for key in dict.fromkeys(Key(key.pool, key.instance) for key in keys if key is not None):
+        view = views.get(key)
+        if view is None or not (view.can_be_asked or view.keeper or view.actors):
+            left.append(key)
+    return left

@@ -21,9 +21,9 @@ from pool.manager.snapshot import MemberSnapshot, PoolSnapshot
 from pool.ownership.keeper import LEVEL as KEEPER
 from pool.planning.lifecycle import State
 from pool.window.codec import NotThat, from_json, to_json
-from pool.window.display import EVENTS, PICTURE
 from pool.window.keys import ROOT, Key, of_pool, unpack
 from pool.window.requests import Whom
+from pool.window.strays import EVENTS, PICTURE
 
 SILENT_PERIODS = 3
 """So many pictures have to be missing before an owner that lives is called silent."""
@@ -162,16 +162,38 @@ async def look(observer: Observer, name: str | None = None) -> list[PoolView]:
         if key is not None and picture is not None:
             pictures[key.pool, key.instance] = picture
     trees: dict[tuple[str, str], list[Found]] = defaultdict(list)
-    kept = set()
+    keepers = set()
     for found in await observer.inventory(name):
         if found.identity.level == KEEPER:
-            kept.add(found.identity.pool)
+            keepers.add(found.identity.pool)
         elif found.identity != BROKER:
             trees[root_of(found.identity), found.identity.instance].append(found)
+    keeps = {_kept(name, pictures, trees) for name in keepers}
     return [
-        await _view(observer, key, pictures.get(key), trees.get(key, ()), key[0] in kept)
+        await _view(observer, key, pictures.get(key), trees.get(key, ()), key in keeps)
         for key in sorted({*pictures, *trees})
     ]
+
+
+def _kept(
+    name: str,
+    pictures: Mapping[tuple[str, str], Picture],
+    trees: Mapping[tuple[str, str], Sequence[Found]],
+) -> tuple[str, str] | None:
+    """Return which pool of a name its keeper keeps, as far as it can be seen without asking it.
+
+    There is one keeper for a name, and only a pool that was detached has it; of several such, some
+    of which lost theirs, the one that showed itself last.
+    """
+    shown = [key for key, it in pictures.items() if key[0] == name and it.detached]
+    if shown:
+        return max(shown, key=lambda key: pictures[key].published_at)
+    unseen = [
+        key
+        for key, tree in trees.items()
+        if key[0] == name and key not in pictures and any(one.detached for one in tree)
+    ]
+    return max(unseen, default=None)
 
 
 async def look_for(observer: Observer, name: str) -> list[PoolView]:
@@ -193,7 +215,7 @@ async def look_for(observer: Observer, name: str) -> list[PoolView]:
 
 
 async def find(observer: Observer, name: str) -> PoolView:
-    """Look at one pool: of several of its name, at the one whose owner lives.
+    """Look at one pool: of several of its name, at the one whose owner lives, or that is kept.
 
     Args:
         observer: The world.
@@ -209,7 +231,10 @@ async def find(observer: Observer, name: str) -> PoolView:
     if len(owned) > 1:
         which = ", ".join(f"{view.name}:{view.instance}" for view in owned)
         raise ConfigError(f"several pools of this name have an owner; say which: {which}", "pool")
-    return max(views, key=lambda view: (view.can_be_asked, view.picture is not None, -view.age_s))
+    return max(
+        views,
+        key=lambda view: (view.can_be_asked, view.keeper, view.picture is not None, -view.age_s),
+    )
 
 
 async def _view(

@@ -260,6 +260,11 @@ class Processes:
         path = self._find(name).log
         return await anyio.to_thread.run_sync(lambda: logs.tail(path, lines=lines))
 
+    async def tail_and_end_of_log(self, name: str, lines: int) -> tuple[str, Cursor]:
+        """Return the last lines of a process's log, and the place right after them."""
+        path = self._find(name).log
+        return await anyio.to_thread.run_sync(lambda: logs.tail_and_end(path, lines=lines))
+
     @property
     def grace_s(self) -> float:
         """How long stopping all of them may take."""

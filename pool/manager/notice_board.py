@@ -34,6 +34,8 @@ MEMBER_SOURCE = "member"
 """The source's name for what members say of themselves, through their lifelines."""
 DOMAIN_SOURCE = "domain"
 """The source's name for what follows from a notice for another node of the failure domain."""
+LEARN_TIMEOUT_S = 5.0
+"""How long the cluster may take to name the nodes' domains: notices wait for their answers."""
 AGAIN_S = 1.0
 """Pause before the cluster is asked, or told, again what it was not able to."""
 
@@ -221,7 +223,8 @@ class NoticeBoard:
             wake_at = self._begin_due(members())
             if self._standing:
                 try:
-                    await self._domains.learn([n for member in members() for n in member.nodes])
+                    with anyio.fail_after(LEARN_TIMEOUT_S):
+                        await self._domains.learn([n for member in members() for n in member.nodes])
                     unlearnt = 0
                 except Exception as error:
                     unlearnt += 1

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from pool.cluster.body import Bulletin, Context
-from pool.cluster.interface import Actor, Cluster, Identity, Lease, News
+from pool.cluster.interface import Actor, Cluster, Found, Identity, Lease, News
 from pool.errors import Fenced
 from pool.log import Word, say
 from pool.ownership.record import Record
@@ -200,17 +200,15 @@ class Keeper:
         return ()
 
 
-async def take_away(cluster: Cluster, pool: str, instance: str) -> list[str]:
-    """Kill every actor of a pool and remove every group, and return them as text.
+async def take_away(cluster: Cluster, pool: str, instance: str) -> list[Found]:
+    """Kill every actor of a pool and remove every group, and return them.
 
     Only for a pool whose owner is gone: nobody is asked, and no hook runs.
     """
-    taken = []
-    for found in await cluster.inventory(pool, instance):
+    taken = await cluster.inventory(pool, instance)
+    for found in taken:
         if found.actor is not None:
             cluster.kill(found.actor)
-            taken.append(f"actor {found.identity}")
         if found.group is not None:
             await cluster.release(found.group)
-            taken.append(f"placement group {found.identity}")
     return taken

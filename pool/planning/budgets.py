@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from pool.planning.restart import Failure, RestartPolicy
 
+SHARED = "shared"
+"""The name of the budget of all causes without one of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -39,7 +42,7 @@ def budgets(policy: RestartPolicy, failures: Sequence[Failure], now: float) -> t
     """
     recent = [failure.cause for failure in failures if failure.at > now - policy.period_s]
     shared = sum(cause not in policy.budgets for cause in recent)
-    rows: list[tuple[str, int, int]] = [("shared", shared, policy.intensity)]
+    rows: list[tuple[str, int, int]] = [(SHARED, shared, policy.intensity)]
     rows += [
         (str(cause), recent.count(cause), limit)
         for cause, limit in policy.budgets.items()

@@ -127,15 +127,34 @@ def tail(
         ConfigError: A number is out of its range.
         OSError: It cannot be read.
     """
+    with _opened(path) as log:
+        return _tail(log, lines, max_bytes, since or Cursor())
+
+
+def tail_and_end(
+    path: str | Path, *, lines: int = TAIL_LINES, max_bytes: int = TAIL_BYTES
+) -> tuple[str, Cursor]:
+    """Return the last lines as `tail` does, and the place right after them, for `read`.
+
+    Both are of one moment, so that nothing that is written meanwhile is lost or read twice.
+
+    Raises:
+        ConfigError: A number is out of its range.
+        OSError: It cannot be read.
+    """
+    with _opened(path) as log:
+        return _tail(log, lines, max_bytes, Cursor()), log.cursor(log.size)
+
+
+def _tail(log: _Log, lines: int, max_bytes: int, since: Cursor) -> str:
     _check_count("lines", lines, 1)
     _check_count("max_bytes", max_bytes, 1)
-    with _opened(path) as log:
-        first = log.find(since or Cursor())
-        begin = max(first, log.size - max_bytes)
-        data = log.read(begin, log.size - begin)
-        if begin > first and log.read(begin - 1, 1) != b"\n":
-            _, newline, whole = data.partition(b"\n")
-            data = whole if newline and whole else _without_part(data)
+    first = log.find(since)
+    begin = max(first, log.size - max_bytes)
+    data = log.read(begin, log.size - begin)
+    if begin > first and log.read(begin - 1, 1) != b"\n":
+        _, newline, whole = data.partition(b"\n")
+        data = whole if newline and whole else _without_part(data)
     # NB: not `splitlines`, which takes the \r of a progress bar for the end of a line.
     kept = data.removesuffix(b"\n").split(b"\n")[-lines:]
     return b"\n".join(kept).decode(errors="replace") + "\n" * data.endswith(b"\n")

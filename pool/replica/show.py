@@ -64,8 +64,8 @@ async def ask_host(pool: ReplicaPool, request: Request) -> Any:
     if not isinstance(name, str):
         raise ConfigError(f"process is {name!r}; give a name", "process")
     if given is None and "lines" in args:
-        text = await _about(pool, host, "tail_log", name, args["lines"])
-        return {"text": text, "cursor": to_json(await _about(pool, host, "end_of_log", name))}
+        text, after = await _about(pool, host, "tail_and_end_of_log", name, args["lines"])
+        return {"text": text, "cursor": to_json(after)}
     cursor = None if given is None else from_json(Cursor, given)
     text, after = await _about(pool, host, "read_log", name, cursor, LOG_BYTES)
     return {"text": text, "cursor": to_json(after)}

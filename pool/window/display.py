@@ -26,6 +26,7 @@ from pool.log import Word, say
 from pool.window import codec
 from pool.window.keys import ROOT, VERSION, Key, of_pool, pack, unpack
 from pool.window.requests import ANSWER, REQUEST, Answer, Request, Stage, read_request
+from pool.window.strays import EVENTS, PICTURE, strays
 
 SPACING_S = 1.0
 SLOTS_A_SPACING = 250
@@ -40,10 +41,8 @@ SWEPT_AFTER_S = 60.0
 KEPT_S = 86400.0
 """How long what a dead pool showed is kept, for whoever wants to know what became of it."""
 CLOSE_S = 3.0
-
-
-EVENTS = "events."
-PICTURE = "picture"
+ANSWER_LASTS_S = 60.0
+"""How long an answer is there for whoever asked, once it could be given."""
 
 
 class Shown(Protocol):
@@ -173,6 +172,10 @@ class Display:
     async def _sweep(self) -> None:
         """Take away what dead pools of other names showed long ago; detached ones may live on."""
         found = await self._cluster.published(ROOT)
+        for stray in strays(found, self._cluster.unix_time() - KEPT_S):
+            # NB: whoever has a hook that raises shows events, and no picture.
+            if stray.instance != self._pool.instance:
+                await self._cluster.withdraw(str(stray))
         for text, packed in found.items():
             key = Key.parse(text)
             if key is None or key.part != PICTURE:
@@ -248,24 +251,29 @@ class Display:
                 say(Word.REQUEST_NOT_UNDERSTOOD, pool=self._pool.name)
             elif request.id not in self._taken:
                 self._taken.append(request.id)
-                await self._answer(Answer(id=request.id, stage=Stage.TAKEN))
-                tasks.start_soon(self._carry_out, request)
+                tasks.start_soon(self._attend, request)
 
-    async def _carry_out(self, request: Request) -> None:
-        answer: Answer
+    async def _attend(self, request: Request) -> None:
+        """Do what is asked, and answer, at the latest when the cluster is back."""
         try:
-            result = await self._pool.carry_out(request)
-            answer = Answer(id=request.id, stage=Stage.DONE, result=codec.to_json(result))
-        except Exception as error:
-            answer = Answer(
-                id=request.id, stage=Stage.REFUSED, error=type(error).__name__, text=str(error)
-            )
-        with contextlib.suppress(SourceUnavailable):
-            await self._answer(answer)
+            await self._answer(Answer(id=request.id, stage=Stage.TAKEN))
+        except SourceUnavailable as error:
+            # Whoever asked may have been told nothing, and given up.
+            answer = _refusal(request, error, "it was not begun: ")
+        else:
+            answer = await self._carry_out(request)
+        await _insist(functools.partial(self._answer, answer))
         # Whoever asked takes it away; one who left does not.
         await anyio.sleep(ANSWER_LASTS_S)
-        with contextlib.suppress(SourceUnavailable):
-            await self._cluster.withdraw(self._key(f"{ANSWER}{request.id}"))
+        key = self._key(f"{ANSWER}{request.id}")
+        await _insist(functools.partial(self._cluster.withdraw, key))
+
+    async def _carry_out(self, request: Request) -> Answer:
+        try:
+            result = await self._pool.carry_out(request)
+            return Answer(id=request.id, stage=Stage.DONE, result=codec.to_json(result))
+        except Exception as error:
+            return _refusal(request, error)
 
     async def _answer(self, answer: Answer) -> None:
         document = {"version": VERSION, **codec.to_json(answer)}
@@ -277,6 +285,20 @@ class Display:
             await self._cluster.publish(values)
 
 
+def _refusal(request: Request, error: Exception, head: str = "") -> Answer:
+    kind, text = type(error).__name__, f"{head}{error}"
+    return Answer(id=request.id, stage=Stage.REFUSED, error=kind, text=text)
+
+
+async def _insist(step: Callable[[], Awaitable[None]]) -> None:
+    """Do a step, again and again while the cluster cannot be asked; the pool's end ends it."""
+    while True:
+        try:
+            return await step()
+        except SourceUnavailable:
+            await anyio.sleep(SPACING_S)
+
+
 async def _attempt(step: Callable[[], Awaitable[None]]) -> str:
     """Do a step, and return what was in its way; nothing that it meets ends the pool."""
     try:
@@ -284,6 +306,3 @@ async def _attempt(step: Callable[[], Awaitable[None]]) -> str:
     except Exception as error:
         return repr(error)
     return ""
-
-
-ANSWER_LASTS_S = 60.0

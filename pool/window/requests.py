@@ -29,6 +29,9 @@ TAKEN_WITHIN_S = 15.0
 """How long an owner that lives may take to notice a request: several of its looks."""
 OWNER_LOOK_S = 3.0
 LEAVE_S = 5.0
+AWAY_S = 120.0
+"""How long the cluster may not answer while something is being done; its control is started again
+within a minute or two, and the owner goes on meanwhile."""
 
 
 class Verb(StrEnum):
@@ -150,7 +153,8 @@ async def ask(
         Refused: The owner did not do it, or met an error in it.
         PoolClosed: The pool, or its owner, ended before it was done.
         CallTimeout: Nobody took it, and it is withdrawn; or it was not done in time, and goes on.
-        SourceUnavailable: The cluster could not be asked.
+        SourceUnavailable: The cluster could not be asked: to take the request, or for minutes while
+            it was being done.
 
     Cancelling it withdraws a request that was not taken; one that was goes on.
     """
@@ -196,20 +200,31 @@ async def _await_answer(
         PoolClosed: The pool, or its owner, ended.
     """
     look_s, looked_at = LOOK_S, anyio.current_time()
+    # What was taken goes on although nobody can hear of it; what was not is better given up.
+    away_s, heard_at = (AWAY_S if stages is ENDED else 0.0), looked_at
     while True:
-        found = await observer.published(key)
-        answer = read_answer(found[key]) if key in found else None
-        if answer is not None and answer.stage in stages:
-            return answer
-        if answer is None and stages is ENDED:
-            # It was taken, so there was one; what a pool shows goes with the pool.
-            raise PoolClosed(f"pool {whom.pool!r} ended before it was done with it")
-        if anyio.current_time() - looked_at > OWNER_LOOK_S:
-            looked_at = anyio.current_time()
-            if whom.owner is not None and await observer.is_gone(whom.owner):
-                raise PoolClosed(f"the owner of pool {whom.pool!r} ended: {whom.owner}")
+        try:
+            answer = await _look(observer, key)
+            if answer is not None and answer.stage in stages:
+                return answer
+            if answer is None and stages is ENDED:
+                # It was taken, so there was one; what a pool shows goes with the pool.
+                raise PoolClosed(f"pool {whom.pool!r} ended before it was done with it")
+            if anyio.current_time() - looked_at > OWNER_LOOK_S:
+                looked_at = anyio.current_time()
+                if whom.owner is not None and await observer.is_gone(whom.owner):
+                    raise PoolClosed(f"the owner of pool {whom.pool!r} ended: {whom.owner}")
+            heard_at = anyio.current_time()
+        except SourceUnavailable:
+            if anyio.current_time() - heard_at >= away_s:
+                raise
         await anyio.sleep(look_s)
         look_s = min(LOOK_MAX_S, look_s * 1.5)
+
+
+async def _look(observer: Observer, key: str) -> Answer | None:
+    found = await observer.published(key)
+    return read_answer(found[key]) if key in found else None
 
 
 def read_answer(packed: bytes) -> Answer | None:

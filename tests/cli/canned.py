@@ -65,7 +65,7 @@ ROLLOUT = {
     "restart": {
         "intensity": 5,
         "period_s": 600,
-        "budgets": {"preemption": None, "node_lost": None, "verdict": 0},
+        "budgets": {"preemption": None, "node_lost": 3, "verdict": 0},
     },
     "snapshot": {
         "name": "rollout",
@@ -75,7 +75,12 @@ ROLLOUT = {
         "roll": "under way to revision 1, 1 outdated",
         "settled": False,
         "failed": None,
-        "restarts": {"crash": 2, "preemption": 1},
+        "restarts": {"crash": 2, "node_lost": 4, "preemption": 1},
+        "budgets": [
+            {"cause": "shared", "used": 2, "limit": 5, "period_s": 600},
+            {"cause": "node_lost", "used": 4, "limit": 3, "period_s": 600},
+            {"cause": "verdict", "used": 0, "limit": 0, "period_s": 600},
+        ],
         "slots": [
             slot(
                 0,
@@ -137,6 +142,7 @@ EVAL = {
         "name": "eval",
         "desired": 1,
         "ready": 1,
+        "budgets": [{"cause": "shared", "used": 0, "limit": 5, "period_s": 600}],
         "settled": True,
         "failed": None,
         "slots": [slot(0, 0, member(0, "ready", 600, why="it started"))],

@@ -37,7 +37,12 @@ def documents(output: str) -> list[dict[str, Any]]:
         (("drain", "rollout/1.1"), Exit.NOT_CONFIRMED, "Slot 1 of pool 'rollout'"),
         (("roll", "rollout"), Exit.NOT_CONFIRMED, "its 5 members are replaced"),
         (("roll", "rollout", "--back", "--pause"), Exit.USAGE, "give one of"),
+        (("roll", "rollout", "--pause", "--surge", "1"), Exit.USAGE, "a roll that begins"),
         (("scale", "eval", "2"), Exit.NOT_CONFIRMED, "It has no owner: this process owns it until"),
+        (("scale", "eval", "2", "--no-wait"), Exit.NO_OWNER, "no owner who could go on with it"),
+        (("drain", "eval", "--no-wait", "--yes"), Exit.NO_OWNER, "leave out --no-wait"),
+        (("roll", "eval", "--pause", "--no-wait"), Exit.NO_OWNER, "has to stay until it is done"),
+        (("scale", "eval", "2", "--timeout", "-1"), Exit.USAGE, "Invalid value"),
         (("scale", "older", "1"), Exit.NO_OWNER, "it shows nothing of itself"),
         (("logs", "eval"), Exit.NO_OWNER, "The files, by node: none is known of"),
         (("plan",), Exit.USAGE, "the replica asks for nothing; give devices, or cpus"),
@@ -79,7 +84,7 @@ def test_a_cluster_that_is_not_found_has_the_same(
     assert result.stderr == f"pool: {text}\n"
 
 
-def test_every_command_has_json_but_the_demonstration_of_a_terminal(run: Pool) -> None:
+def test_every_command_has_json(run: Pool) -> None:
     for info in app.registered_commands:
         assert info.name is not None
         assert "--json" in run(info.name, "--help").output, info.name

@@ -10,6 +10,7 @@ import pytest
 
 import pool
 import pool.cluster.connect
+from pool.cli.asking import Asking
 from pool.cli.drain import drain_target
 from pool.cli.events import show_events
 from pool.cli.exits import Exit, Stop
@@ -40,10 +41,10 @@ def play(main: Callable[[SimulatedCluster, pool.ReplicaPool], Awaitable[None]]) 
 
 def test_scale_grows_and_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
     async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
-        await scale_pool(cluster, VOICE, "a", 4)
+        await scale_pool(Asking(cluster, VOICE), "a", 4)
         assert replicas.desired == 4
         await anyio.sleep(3)
-        await scale_pool(cluster, Voice(yes=True, as_json=True), "a", 1)
+        await scale_pool(Asking(cluster, Voice(yes=True, as_json=True)), "a", 1)
         assert replicas.desired == len(replicas.members()) == 1
 
     play(main)
@@ -61,7 +62,7 @@ def test_scale_grows_and_shrinks(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_size_that_can_never_be_is_refused_in_the_owners_words() -> None:
     async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
         with pytest.raises(Refused, match="can never reach 9 replicas on these nodes, 8 fit"):
-            await scale_pool(cluster, VOICE, "a", 9)
+            await scale_pool(Asking(cluster, VOICE), "a", 9)
         assert replicas.desired == 2
 
     play(main)
@@ -72,9 +73,9 @@ def test_a_size_that_is_not_reached_in_time_stays_in_force() -> None:
         async with pool.ReplicaPool("b", shape=SHAPE, cluster=cluster) as other:
             await other.scale(4)
             with pytest.raises(pool.CallTimeout, match="not done within 60 s, and goes on with it"):
-                await scale_pool(cluster, VOICE, "a", 5, timeout_s=60)
+                await scale_pool(Asking(cluster, VOICE, timeout_s=60), "a", 5)
             assert replicas.desired == 5
-            await scale_pool(cluster, VOICE, "a", 2)
+            await scale_pool(Asking(cluster, VOICE), "a", 2)
 
     play(main)
 
@@ -84,11 +85,11 @@ def test_drain_of_a_slot_refills_its_rank_and_drain_of_a_pool_empties_it(
 ) -> None:
     async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
         kept = replicas[1].id
-        await drain_target(cluster, VOICE, "a/0")
+        await drain_target(Asking(cluster, VOICE), "a/0")
         await replicas.wait_settled()
         assert (replicas.desired, replicas[1].id) == (2, kept)
         assert replicas[0].slot != 0
-        await drain_target(cluster, VOICE, "a")
+        await drain_target(Asking(cluster, VOICE), "a")
         assert replicas.members() == []
 
     play(main)
@@ -100,18 +101,20 @@ def test_drain_of_a_slot_refills_its_rank_and_drain_of_a_pool_empties_it(
 
 def test_roll_replaces_every_member_and_back_again(capsys: pytest.CaptureFixture[str]) -> None:
     async def main(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
-        await roll_pool(cluster, VOICE, "a", Verb.ROLL, {"surge": 0, "max_unavailable": 2})
+        await roll_pool(Asking(cluster, VOICE), "a", Verb.ROLL, {"surge": 0, "max_unavailable": 2})
         assert {member.revision for member in replicas.members()} == {1}
-        await roll_pool(cluster, VOICE, "a", Verb.ROLL_BACK, {})
+        await roll_pool(Asking(cluster, VOICE), "a", Verb.ROLL_BACK, {})
         assert {member.revision for member in replicas.members()} == {0}
-        await roll_pool(cluster, VOICE, "a", Verb.ROLL, {}, wait=False)
-        await roll_pool(cluster, VOICE, "a", Verb.PAUSE_ROLL, {})
+        await roll_pool(Asking(cluster, VOICE, wait=False), "a", Verb.ROLL, {})
+        await roll_pool(Asking(cluster, VOICE), "a", Verb.PAUSE_ROLL, {})
         assert replicas.roll_policy is not None
         assert replicas.roll_policy.paused
-        await roll_pool(cluster, VOICE, "a", Verb.RESUME_ROLL, {})
+        await roll_pool(Asking(cluster, VOICE), "a", Verb.RESUME_ROLL, {})
         await replicas.wait_settled()
         with pytest.raises(Refused, match="surge and max_unavailable are both 0"):
-            await roll_pool(cluster, VOICE, "a", Verb.ROLL, {"surge": 0, "max_unavailable": 0})
+            await roll_pool(
+                Asking(cluster, VOICE), "a", Verb.ROLL, {"surge": 0, "max_unavailable": 0}
+            )
 
     play(main)
     assert "pool 'a': revision 1, 2 ready" in capsys.readouterr().out
@@ -186,11 +189,11 @@ def test_what_a_dead_driver_left_is_shown_and_steered_and_reaped(
         await anyio.sleep(10)
         await show_status(cluster, VOICE, "dead")
         monkeypatch.setattr(pool.cluster.connect, "join", lambda address: cluster)
-        await scale_pool(cluster, VOICE, "dead", 2)
+        await scale_pool(Asking(cluster, VOICE), "dead", 2)
         with pytest.raises(pool.CallTimeout, match="the pool was left as it was by then"):
-            await scale_pool(cluster, VOICE, "dead", 8, timeout_s=100)
-        await scale_pool(cluster, VOICE, "dead", 2)
-        await drain_target(cluster, VOICE, "dead/0")
+            await scale_pool(Asking(cluster, VOICE, timeout_s=100), "dead", 8)
+        await scale_pool(Asking(cluster, VOICE), "dead", 2)
+        await drain_target(Asking(cluster, VOICE), "dead/0")
         await show_status(cluster, VOICE, "dead")
         await anyio.sleep(120)
         await reap_pools(cluster, VOICE, "dead", dry_run=True)
@@ -228,7 +231,7 @@ def test_what_a_pool_that_was_not_detached_showed_is_reaped_by_name_or_with_the_
         report = await pool.reap(dry_run=True, cluster=cluster)
         assert [what[:16] for what in report.reaped] == ["window of pool c"]
         with pytest.raises(Stop, match="it ended with its owner") as refused:
-            await scale_pool(cluster, VOICE, "c", 2)
+            await scale_pool(Asking(cluster, VOICE), "c", 2)
         assert refused.value.code is Exit.NO_OWNER
         await pool.reap(cluster=cluster)
         assert {key.split(":")[0] for key in await cluster.published("")} == {"pool/1/a"}

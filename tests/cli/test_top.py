@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -13,7 +15,11 @@ import anyio
 import pytest
 from rich.console import Console
 
+import pool
 from pool.cli.frame import DOWN, HELP, NEXT, QUIT, UP, Frame
+from pool.cli.top import show_top
+from pool.cli.voice import Voice
+from pool.testing import run
 from tests.cli.canned import Canned
 
 
@@ -130,3 +136,43 @@ def test_in_a_terminal_keys_work_and_it_is_given_back_as_it_was() -> None:
         program.wait()
         os.close(ours)
         os.close(theirs)
+
+
+def test_as_json_it_prints_a_document_each_second_until_ctrl_c() -> None:
+    command = [sys.executable, "-c", PROGRAM, "top", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as program:
+        try:
+            assert program.stdout is not None
+            for _ in range(2):
+                document = json.loads(program.stdout.readline())
+                assert document["version"] == 1
+                names = [view["name"] for view in document["pools"]]
+                assert names == ["eval", "older", "rollout"]
+            program.send_signal(signal.SIGINT)
+            assert program.wait(60) == 130
+        finally:
+            program.kill()
+
+
+def test_as_json_it_goes_on_while_the_cluster_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+    canned = Canned()
+
+    async def main() -> None:
+        with anyio.move_on_after(100):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(show_top, canned, Voice(as_json=True))
+                await anyio.sleep(2.5)
+                assert len(capsys.readouterr().out.splitlines()) == 3
+                canned.is_away = True
+                await anyio.sleep(10)
+                told = capsys.readouterr()
+                assert (told.out, len(told.err.splitlines())) == ("", 1)
+                canned.is_away = False
+                await anyio.sleep(2)
+                assert len(capsys.readouterr().out.splitlines()) == 2
+                tasks.cancel_scope.cancel()
+        canned.is_away = True
+        with pytest.raises(pool.SourceUnavailable):
+            await show_top(canned, Voice(as_json=True))
+
+    run(main)

@@ -62,7 +62,7 @@ def test_it_shows_explains_scales_and_drains_and_clears_away_what_a_dead_driver_
     assert "process server  ready" in text
     assert "GPU" in text
     explained = run(world, "explain", "rollout/0").stdout
-    assert "it is ready since" in explained
+    assert "it has been ready for" in explained
     assert "member_state  slot 0.1" in explained
     assert run(world, "logs", "rollout/0", "server").stdout.endswith("hello\n")
     listed = run(world, "plan", "--devices", "4", "--replicas", "2")

@@ -30,8 +30,14 @@ LOOK = textwrap.dedent(
         assert not ray.is_initialized()
         view = await find(observer, "seen")
         assert await ask(observer, view.whom, Verb.SCALE, {"size": 1}, by="the test")
-        await anyio.sleep(3)
-        view = await find(observer, "seen")
+        settled_at = None
+        with anyio.fail_after(60):
+            # A picture is put before the events that led to it; with the next one all are there.
+            while settled_at in (None, view.picture.published_at):
+                await anyio.sleep(0.2)
+                view = await find(observer, "seen")
+                if settled_at is None and view.snapshot.settled and view.snapshot.ready == 1:
+                    settled_at = view.picture.published_at
         print(json.dumps({
             "status": view.status,
             "actors": view.actors,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ import pytest
 import pool
 from pool.manager.events import Event, EventKind, EventLog
 from pool.manager.member import Incarnation
-from pool.manager.notice_board import NoticeBoard
+from pool.manager.notice_board import AGAIN_S, LEARN_TIMEOUT_S, NoticeBoard
 from pool.planning.notice import Notice, NoticeKind
 from pool.planning.notice_policy import NoticePolicy
 from pool.testing import run
@@ -47,13 +47,13 @@ class Source(pool.notices.ClusterNoticeSource):
 class Board:
     """Ask a source in the background, and look at what comes of it."""
 
-    def __init__(self, *members: Incarnation[str]) -> None:
+    def __init__(self, *members: Incarnation[str], cluster: Any = None) -> None:
         self.events: list[Event] = []
         emit = EventLog("p", lambda: 0.0)
         emit.follow(self.events.append)
         self.woken = 0
-        clock: Any = Clock()
-        self.board = NoticeBoard(clock, emit, self._wake)
+        seen: Any = Clock() if cluster is None else cluster
+        self.board = NoticeBoard(seen, emit, self._wake)
         self.source = Source()
         self.members = members
 
@@ -170,6 +170,39 @@ def test_a_node_is_avoided_after_its_member_left_until_the_notice_is_withdrawn()
             board.source.says = {}
             await anyio.sleep(1)
             assert board.board.leaving_nodes() == frozenset()
+            tasks.cancel_scope.cancel()
+
+    run(main)
+
+
+class Mute(Clock):
+    """Say nothing of any node."""
+
+    asked = 0
+
+    async def topology(self) -> NoReturn:
+        self.asked += 1
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+def test_a_cluster_that_does_not_name_the_domains_holds_up_no_answer() -> None:
+    async def main() -> None:
+        one = member()
+        board = Board(one, cluster=Mute())
+        board.source.says = {"n1": Notice(kind=NoticeKind.PREEMPT, deadline=NOW + 60)}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(board.ask)
+            tasks.start_soon(board.board.attend, lambda: board.members)
+            await anyio.sleep(10)
+            later = Notice(kind=NoticeKind.MAINTENANCE, deadline=NOW + 3700, node_id="n1")
+            board.board.take(one, "other", [later])
+            begins_at = next(w.begins_at for w in one.warnings() if w.notice == later)
+            assert begins_at > anyio.current_time()
+            await anyio.sleep(begins_at - anyio.current_time() + LEARN_TIMEOUT_S + AGAIN_S)
+            assert all(warned.is_due for warned in one.warnings())
+            troubles = [e for e in board.events if e.kind is EventKind.SOURCE_UNAVAILABLE]
+            assert [e.facts["source"] for e in troubles] == ["domain"], "it is said once"
             tasks.cancel_scope.cancel()
 
     run(main)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import pool
 from pool.page.board import Board
 from pool.page.page import Site
+from pool.page.server import PageServer
 from tests.page import browser
 from tests.page.browser import Browser
 from tests.page.recorded import Json, Recording, crowd, eventful, record
@@ -19,6 +23,7 @@ pytestmark = pytest.mark.skipif(browser.PATH is None, reason="there is no Chromi
 
 DRAWN = "Number(document.documentElement?.dataset.version) >= {}"
 TILES = "document.querySelectorAll('.slot').length"
+EVENTS = "document.querySelectorAll('#events li:not(.none)').length"
 RENDERS_S = 20.0
 """Until five hundred slots are on the screen. On two busy cores that takes less than a second;
 a page that chokes on them takes minutes."""
@@ -90,6 +95,34 @@ def test_it_follows_what_happens(board: tuple[Board, Site]) -> None:
         told.close()
         page.until("document.getElementById('link').textContent.includes('closed')")
         assert page.console == []
+
+
+def test_a_connection_that_is_lost_and_found_shows_every_event_once(
+    board: tuple[Board, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, site = board
+    connections: list[socket.socket] = []
+    answer = PageServer.process_request
+
+    def note(server: PageServer, request: Any, client_address: Any) -> None:
+        connections.append(request)
+        answer(server, request, client_address)
+
+    monkeypatch.setattr(PageServer, "process_request", note)
+    now = time.time()
+    fault = said("member_fault", now, 0, cause="crash", reason="killed")
+    told.publish(now, snapshot(slot(0, member()), slot(1, member())), [fault])
+    with Browser() as page:
+        page.go(site.url)
+        page.until(f"{EVENTS} == 1")
+        for connection in connections:
+            with contextlib.suppress(OSError):  # It may be closed already.
+                connection.shutdown(socket.SHUT_RDWR)
+        page.until("document.getElementById('link').className == 'link bad'")
+        more = said("member_fault", now + 1, 0, 2, cause="crash", reason="again")
+        told.publish(now + 1, snapshot(slot(0, member()), slot(1, member())), [more])
+        page.until(f"{EVENTS} >= 2")
+        assert page.get(EVENTS) == 2
 
 
 def test_what_a_pool_says_is_shown_as_text_whatever_it_says(board: tuple[Board, Site]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -82,3 +83,34 @@ def test_an_error_in_its_block_comes_out_and_ends_the_page() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         run(main)
     assert caught.group_contains(LookupError)
+
+
+class Shy(pool.ReplicaPool):
+    """Have a hook with a fault, until it is mended."""
+
+    is_mended = False
+
+    def show_info(self, info: pool.ReplicaInfo) -> Mapping[str, Any]:
+        if not self.is_mended:
+            raise LookupError("a fault of the user's")
+        return super().show_info(info)
+
+
+def test_a_hook_that_raises_is_said_on_the_page_and_the_pool_goes_on() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with Shy("r", shape=shape, cluster=cluster) as shy, Page(shy) as page:
+            await shy.scale(1)
+            await anyio.sleep(5)
+            assert "a fault of the user's" in read(page.url)["trouble"]
+            assert shy.snapshot().ready == 1
+            shy.is_mended = True
+            await anyio.sleep(5)
+            told = read(page.url)
+            assert (told["trouble"], told["pool"]["ready"]) == ("", 1)
+            kinds = [event["kind"] for event in told["events"]]
+            assert kinds == [event.kind for event in shy.events()], "none was lost meanwhile"
+        assert not cluster.left()
+
+    run(main)

@@ -187,3 +187,16 @@ def test_a_reader_gets_each_byte_once_and_in_order(
                 read += text
     read += "".join(drain(rest=True))
     assert read == written.decode()
+
+
+def test_after_a_tail_a_reader_goes_on_without_a_gap_while_the_log_is_written(log: Path) -> None:
+    log.write_bytes(b"one\ntwo\nthr")
+    text, cursor = logs.tail_and_end(log, lines=2)
+    assert text == "two\nthr"
+    append(log, b"ee\nfour\nfi")
+    assert logs.read(log, cursor)[0] == "ee\nfour\n"
+
+
+def test_a_tail_of_no_lines_is_refused_with_its_end(log: Path) -> None:
+    with pytest.raises(ConfigError, match="lines is 0"):
+        logs.tail_and_end(log, lines=0)

@@ -102,7 +102,7 @@ async def test_two_pools_do_not_replace_each_others_wishes(cluster: SimulatedClu
         assert len(asked.pools) == 2
         assert [one.name for one in await list_pools(cluster)] == [], "the broker is no pool"
         kept = (await reap(cluster=cluster)).kept
-        assert "serves all pools" in kept[f"actor {BROKER}"]
+        assert "serves all pools" in kept["broker of all pools"]
         await first.scale(0)
     assert await is_over(cluster)
 

@@ -270,8 +270,12 @@ async def test_pools_are_listed_whoever_owns_them(cluster: SimulatedCluster) -> 
         assert listed["d"].desired == 2
         assert not listed["d_b"].detached
         assert listed["d_b"].groups == 1
+        planned = await reap("d", dry_run=True, cluster=cluster)
         report = await reap("d", cluster=cluster)
-        assert len(report.reaped) > 4
+        assert report == planned
+        whats = {what.partition(", ")[0] for what in report.reaped}
+        assert whats >= {"placement group d/0.1", "placement group d/1.1", "keeper of d"}
+        assert "actor d/1.1/0.1" in whats
         await anyio.sleep(1)
         assert other.is_settled, "a pool never touches what is another's, whatever its name"
         assert {each.name for each in await list_pools(cluster)} == {"d_b"}

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import anyio
 import pytest
 
 import pool
-from pool.control.window import PoolView, events_of, find, look
-from pool.testing import SimNode, SimulatedCluster, run
+from pool.control.window import events_of, find, look
+from pool.testing import SimulatedCluster
 from pool.window.keys import ROOT, Key, pack
 from pool.window.requests import Refused, Request, Verb, ask
-
-SHAPE = pool.ReplicaShape(devices=1)
-
-
-def play(main: Callable[[SimulatedCluster], Awaitable[None]], nodes: int = 2) -> None:
-    cluster = SimulatedCluster([SimNode(gpus=4)] * nodes)
-
-    async def play_it() -> None:
-        await main(cluster)
-
-    run(play_it)
-
-
-def replicas(cluster: SimulatedCluster, **options: Any) -> pool.ReplicaPool:
-    return pool.ReplicaPool(**{"name": "a", "shape": SHAPE, "cluster": cluster, **options})
-
-
-async def shown(cluster: SimulatedCluster, condition: Callable[[PoolView], bool]) -> PoolView:
-    with anyio.fail_after(600):
-        while True:
-            for view in await look(cluster, "a"):
-                if condition(view):
-                    return view
-            await anyio.sleep(0.5)
+from tests.window.worlds import play, replicas, shown
 
 
 def test_a_pool_is_shown_as_it_is_and_nothing_of_it_stays_when_it_has_closed() -> None:

@@ -90,17 +90,13 @@ class RayCluster(Cluster):
         self._arrivals = Arrivals()
 
     async def topology(self) -> Topology:
-        return await anyio.to_thread.run_sync(ray_topology)
+        return await ask(ray_topology)
 
     def meter(self, meter: Meter) -> Record | None:
         return meters.record_of(meter)
 
     async def draining(self) -> Mapping[str, float | None]:
-        try:
-            # Whoever gives up waiting for a GCS that is away must not be held by the thread.
-            nodes = await anyio.to_thread.run_sync(private.draining_nodes, abandon_on_cancel=True)
-        except Exception as error:
-            raise SourceUnavailable(f"Ray did not say which nodes drain: {error!r}") from error
+        nodes = await ask(private.draining_nodes)
         return {node: ms / 1000 if ms else None for node, ms in nodes.items()}
 
     async def tell_draining(self, node_id: str, reason: str, deadline: float | None) -> bool:
@@ -245,16 +241,16 @@ class RayCluster(Cluster):
             actor.handle.renew.remote(lease)
 
     async def find(self, identity: Identity) -> Actor | None:
-        return await anyio.to_thread.run_sync(inventory.find_actor, identity)
+        return await ask(inventory.find_actor, identity)
 
     async def inventory(self, pool: str | None = None, instance: str | None = None) -> list[Found]:
-        return await anyio.to_thread.run_sync(inventory.inventory, pool, instance)
+        return await ask(inventory.inventory, pool, instance)
 
     def whoami(self) -> str:
         return inventory.whoami()
 
     async def is_gone(self, process: str) -> bool:
-        return await anyio.to_thread.run_sync(inventory.is_gone, process)
+        return await ask(inventory.is_gone, process)
 
     def freeze(self, value: Any) -> bytes:
         try:
@@ -267,7 +263,7 @@ class RayCluster(Cluster):
         return cloudpickle.loads(frozen)
 
     async def leftovers(self, pool: str, instance: str) -> list[str]:
-        return await anyio.to_thread.run_sync(_leftovers, pool, instance)
+        return await ask(_leftovers, pool, instance)
 
     async def publish(self, values: Mapping[str, bytes]) -> None:
         await ask(private.publish, private.gcs_client(), values)

@@ -116,10 +116,16 @@ def whoami() -> str:
 
 
 def is_gone(process: str) -> bool:
-    """Return whether a process named by `whoami` has ended, by Ray's tables."""
-    kind, number, *_, pid = process.split()
-    if kind == "actor":
-        record = private.actor_table().get(number)
-        # NB: an actor that Ray started again has its old id, and is another process.
-        return record is None or record["State"] == "DEAD" or str(record["Pid"]) != pid
-    return private.is_job_dead(number)
+    """Return whether a process named by `whoami` has ended, by Ray's tables.
+
+    Of what is no such name it is not known that it has: what lives must not be taken for dead.
+    """
+    match process.split():
+        case ["actor", actor_id, *_, pid]:
+            record = private.actor_table().get(actor_id)
+            # NB: an actor that Ray started again has its old id, and is another process.
+            return record is None or record["State"] == "DEAD" or str(record["Pid"]) != pid
+        case ["driver", job_id, *_]:
+            return private.is_job_dead(job_id)
+        case _:
+            return False

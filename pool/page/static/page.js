@@ -130,7 +130,7 @@ setInterval(() => {
 function begin(token) {
   sessionStorage.setItem("pool-token", token);
   follow(token, {
-    told(news) { gone = ""; told(news); },
+    told(news, isFirst) { gone = ""; told(news, isFirst); },
     lost(why) { gone = why; drawLink(); },
     closed() { gone = "the pool's page was closed"; drawLink(); },
     refused(why) { ask(why); },
