@@ -125,6 +125,12 @@ def demo(session: nox.Session) -> None:
     run(session, "pool", "demo", "--json", *session.posargs)
 
 
+@nox.session
+def record(session: nox.Session) -> None:
+    """Run `pool demo` on a terminal, and draw what it shows there: docs/demo.svg."""
+    run(session, "python", "-m", "benchmarks.recording")
+
+
 @nox.session(python=PYTHONS, venv_backend="venv")
 def pythons(session: nox.Session) -> None:
     """Run all tests on each supported Python, each in an environment of its own."""
