@@ -107,6 +107,12 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def plots(session: nox.Session) -> None:
+    """Draw what is in benchmarks/results, as SVG into docs/explanation/plots."""
+    run(session, "python", "-m", "benchmarks.plots")
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Map 100,000 items while a member is killed each five seconds, and count what comes out."""
     run(session, "python", "-m", "benchmarks.dispatch", "--rounds", "1", "--killed", "100000")
