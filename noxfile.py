@@ -119,6 +119,12 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def plots(session: nox.Session) -> None:
+    """Draw what is in benchmarks/results, as SVG into docs/explanation/plots."""
+    run(session, "python", "-m", "benchmarks.plots")
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Map 100,000 items while a member is killed each five seconds, and count what comes out."""
     run(session, "python", "-m", "benchmarks.dispatch", "--rounds", "1", "--killed", "100000")
@@ -135,6 +141,12 @@ def coverage(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Run `pool demo --json`: an embedded cluster, a real job, injected faults."""
     run(session, "pool", "demo", "--json", *session.posargs)
+
+
+@nox.session
+def record(session: nox.Session) -> None:
+    """Run `pool demo` on a terminal, and draw what it shows there: docs/demo.svg."""
+    run(session, "python", "-m", "benchmarks.recording")
 
 
 @nox.session(python=PYTHONS, venv_backend="venv")

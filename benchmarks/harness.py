@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 OUTPUT = Path(__file__).parent / "results"
+QUICK = OUTPUT / "quick"
+"""Where results go that only prove that something runs; git ignores them."""
 WIDTH = 130
 """Of the table where there is no terminal, as in a log."""
 
@@ -110,7 +113,10 @@ def machine() -> dict[str, object]:
 
 
 def report(title: str, measured: Sequence[Measured], **facts: object) -> None:
-    """Print a table, and write the same as JSON into `benchmarks/results`."""
+    """Print a table, and write the same as JSON into `benchmarks/results`.
+
+    Of a quick round into a folder of its own there: it is not to replace what was measured.
+    """
     table = Table(title=title)
     columns = ["median ms", "least to most ms", "goal ms", "median / goal"]
     has_ratios = any(each.beside is not None for each in measured)
@@ -136,8 +142,9 @@ def report(title: str, measured: Sequence[Measured], **facts: object) -> None:
     console.print(table)
     for name, value in {**facts, **machine()}.items():
         console.print(f"{name.replace('_', ' ')}: {value}")
-    OUTPUT.mkdir(exist_ok=True)
-    path = OUTPUT / f"{title.lower().replace(' ', '_')}.json"
+    folder = QUICK if "--quick" in sys.argv else OUTPUT
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{title.lower().replace(' ', '_')}.json"
     document = {
         "title": title,
         "machine": machine(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,3 +170,34 @@ def test_without_it_nothing_is_printed(
         say(Word.SOURCE_ABSENT, source="gce", reason="silence")
     assert [record.getMessage() for record in caplog.records] == ["event='progress' line='half'"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_process_without_structlog_says_the_same_and_does_not_import_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def speak() -> None:
+        log = EventLog("p", lambda: 5.0)
+        log(pool.EventKind.MEMBER_FAULT, 3, 2, cause=str(Cause.CRASH), reason="x % y")
+        say(Word.SOURCE_ABSENT, source="gce", reason="silence")
+
+    speak()
+    monkeypatch.delitem(sys.modules, "structlog")
+    speak()
+    assert "structlog" not in sys.modules
+    by_it, without = (record.getMessage() for record in caplog.records)
+    assert by_it == without
+    assert without.startswith("event='member_fault' pool='p' slot=3 ")
+
+
+def test_what_was_raised_is_said_without_structlog_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delitem(sys.modules, "structlog")
+
+    def follower(event: pool.Event) -> None:
+        raise ValueError("deaf")
+
+    log = EventLog("p", lambda: 5.0)
+    log.follow(follower)
+    log(pool.EventKind.POOL_OPENED)
+    assert "ValueError: deaf" in caplog.text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import inspect
 import sys
 import types
@@ -19,6 +20,7 @@ def main() -> None:
     code = compile(sys.stdin.read(), page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     # What a page defines must be pickled by value: it is in no module that a worker could import.
     module = types.ModuleType("__main__")
+    vars(module)["__builtins__"] = builtins  # Every program has them, and Python 3.13 wants them.
     sys.modules["__main__"] = module
     run = types.FunctionType(code, vars(module))
     if code.co_flags & inspect.CO_COROUTINE:

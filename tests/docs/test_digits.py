@@ -14,6 +14,10 @@ import anyio
 import anyio.to_thread
 import psutil
 import pytest
+
+pytest.importorskip("sklearn", reason='the example needs `pip install "ray-actor-pool[examples]"`')
+pytest.importorskip("torch", reason="likewise")
+
 import torch
 
 import pool

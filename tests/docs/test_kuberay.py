@@ -2,13 +2,19 @@
 
 KubeRay's own schema is in no package. What is checked of a RayCluster beyond its pods is what Ray's
 own autoscaler reads of it, and `FIELDS`, which is written by hand after KubeRay's documentation.
+Whoever has the schema, `ray.io_rayclusters.yaml` of KubeRay's Helm chart, has it checked, too, by
+naming its path in `KUBERAY_CRD`.
 """
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -93,6 +99,31 @@ def wrong(value: Any, may: Any, path: str = "") -> Iterator[str]:
         yield f"{path} is {value!r}"
 
 
+def strictly(schema: Any) -> Any:
+    """Return a schema of Kubernetes' kind as JSON Schema, in which an unknown field is an error."""
+    if isinstance(schema, list):
+        return [strictly(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made: dict[str, Any] = {name: strictly(below) for name, below in schema.items()}
+    if made.get("x-kubernetes-int-or-string"):
+        made = {"type": ["integer", "string"]}
+    if "properties" in made and not made.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+def refused(made: Mapping[str, Any], definition: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a custom resource definition finds wrong."""
+    _, name = made["apiVersion"].split("/")
+    [version] = [each for each in definition["spec"]["versions"] if each["name"] == name]
+    schema = strictly(version["schema"]["openAPIV3Schema"])
+    # Of metadata a definition says nothing: Kubernetes does.
+    schema["properties"]["metadata"] = {"type": "object"}
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(made):
+        yield f"{error.json_path}: {error.message}"
+
+
 def cluster() -> dict[str, Any]:
     made: dict[str, Any] = yaml.safe_load((FOLDER / "raycluster.yaml").read_text())
     return made
@@ -130,6 +161,32 @@ def test_a_mistake_is_found(change: Any, found: str) -> None:
     change(made["spec"])
     [said] = wrong(made, FIELDS)
     assert found in said
+
+
+@pytest.mark.skipif("KUBERAY_CRD" not in os.environ, reason="KUBERAY_CRD names no schema")
+def test_kuberays_own_schema_allows_the_ray_cluster_and_finds_mistakes() -> None:
+    definition = yaml.safe_load(Path(os.environ["KUBERAY_CRD"]).read_text())
+    made = cluster()
+    assert not list(refused(made, definition))
+    made["spec"]["workerGroupSpecs"][0]["template"]["spec"]["graceS"] = 1
+    assert list(refused(made, definition))
+
+
+def test_a_definition_is_held_strictly() -> None:
+    """So that the test above would find something, were there something to be found."""
+    port = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    spec = {"type": "object", "properties": {"port": port, "free": free}}
+    schema = {"type": "object", "properties": {"apiVersion": {"type": "string"}, "spec": spec}}
+    version = {"name": "v1", "schema": {"openAPIV3Schema": schema}}
+    definition = {"spec": {"versions": [{**version, "name": "v0"}, version]}}
+    good = {"apiVersion": "ray.io/v1", "metadata": {"name": "x"}}
+    good["spec"] = {"port": "http", "free": {"anything": 1}}
+    assert not list(refused(good, definition))
+    for wrong_spec, found in (({"prot": 1}, "'prot' was unexpected"), ({"port": []}, "port")):
+        bad = copy.deepcopy(good) | {"spec": wrong_spec}
+        [said] = refused(bad, definition)
+        assert found in said
 
 
 def test_rays_own_autoscaler_reads_what_is_meant() -> None:
