@@ -179,8 +179,8 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
 
 
 def _ended(name: str, found: list[Found]) -> ReapReport:
-    whats = [what for one in found for what in _words(one)]
-    return ReapReport((*whats, f"keeper of {name}"), {})
+    words = [what for one in found for what in _words(one)]
+    return ReapReport((*words, f"keeper of {name}"), {})
 
 
 async def _windows_left(name: str, cluster: Cluster) -> list[Key]:
