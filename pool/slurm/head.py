@@ -406,7 +406,7 @@ class Head:
                 return Outcome(1, f"its time is over, and {verdict.why}", requeue=True)
             if self._asked:
                 return Outcome(128 + self._asked, "it was asked to end before the driver ran")
-            self._progress(verdict.why)
+            self._progress(verdict.why, is_last=verdict.kind is Kind.GO)
             if verdict.kind is Kind.FAIL:
                 return self._failed(verdict)
             if verdict.kind is Kind.GO:
@@ -559,13 +559,13 @@ class Head:
             quorate_s=None if self._quorate_at is None else now - self._quorate_at,
         )
 
-    def _progress(self, why: str) -> None:
+    def _progress(self, why: str, *, is_last: bool) -> None:
         text, at = self._said
         now = self._teller.elapsed_s
         if why == text and now - at < SAY_S:
             return
-        # Many nodes change at once; a line for each helps nobody.
-        if now - at >= 1 or why.startswith(("all ", "the ")) or not text:
+        # Many nodes change at once; a line for each helps nobody. The last is always said.
+        if now - at >= 1 or is_last or not text:
             self._teller.say(why)
             self._said = (why, now)
 

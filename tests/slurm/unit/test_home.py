@@ -133,7 +133,9 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
 
 def free_ports(blocks: int) -> Ports:
     """Return a table whose ports are free now, below the range for connections."""
-    for base in range(20_000, 30_000, 100):
+    # Not the same first for each: another run of these tests may look at this very moment.
+    first = os.getpid() % 20 * 500
+    for base in (20_000 + (first + more) % 10_000 for more in range(0, 10_000, 500)):
         ports = Ports(base=base, workers=base + 100, worker_count=100, blocks=blocks)
         named, _ = ports.spans()
         if not any(home._is_taken(port) for port in named):
