@@ -43,7 +43,7 @@ def slot_of(view: PoolView, index: int) -> SlotSnapshot:
     for slot in slots:
         if slot.index == index:
             return slot
-    there = ", ".join(str(slot.index) for slot in slots) or "none"
+    there = ", ".join(str(index) for index in sorted(slot.index for slot in slots)) or "none"
     raise Stop(Exit.UNKNOWN, f"pool {view.name!r} has no slot {index}; there are: {there}.")
 
 

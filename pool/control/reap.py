@@ -8,6 +8,7 @@ or a keeper, holds (INV-10).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import anyio
@@ -66,18 +67,20 @@ async def reap(
         return await _reap_pool(name, dry_run, cluster)
     found = await cluster.inventory()
     holdings = await holdings_in(found, cluster)
+    views = await window.look(cluster)
+    owned = {(view.name, view.instance) for view in views if view.can_be_asked}
     reaped, kept = [], {}
     for one in found:
         group = one.group
-        what = " and ".join(_words(one))
-        reason = _reason_to_keep(one, holdings)
+        what = _word(one)
+        reason = _reason_to_keep(one, holdings, owned)
         if reason:
             kept[what] = reason
         else:
             reaped.append(what)
             if group is not None and not dry_run:
                 await cluster.release(group)
-    for view in await window.look(cluster):
+    for view in views:
         if view.picture is None or view.can_be_asked:
             continue
         reason = _reason_to_show(view)
@@ -91,16 +94,22 @@ async def reap(
     return ReapReport(tuple(reaped), kept)
 
 
-def _words(one: Found) -> list[str]:
-    """Name what somebody has, as people know it."""
-    identity = one.identity
-    if identity == BROKER:
-        return ["broker of all pools"]
-    if identity.level == LEVEL:
-        return [f"keeper of {identity.pool}"]
+def _kinds(one: Found) -> list[str]:
     kinds = [("actor", one.actor), ("placement group", one.group)]
-    whose = f"{identity.member}, instance {identity.instance}"
-    return [f"{kind} {whose}" for kind, it in kinds if it is not None]
+    return [kind for kind, it in kinds if it is not None]
+
+
+def _whose(one: Found) -> str:
+    return f"{one.identity.member}, instance {one.identity.instance}"
+
+
+def _word(one: Found) -> str:
+    """Name what somebody has, as people know it."""
+    if one.identity == BROKER:
+        return "broker of all pools"
+    if one.identity.level == LEVEL:
+        return f"keeper of {one.identity.pool}"
+    return f"{' and '.join(_kinds(one))} {_whose(one)}"
 
 
 def _window_of(key: Key) -> str:
@@ -126,12 +135,18 @@ async def _take_down(key: Key, dry_run: bool, cluster: Cluster) -> str:
     return _window_of(key)
 
 
-def _reason_to_keep(one: Found, holdings: dict[str, tuple[Actor, Holding | None]]) -> str:
+def _reason_to_keep(
+    one: Found,
+    holdings: dict[str, tuple[Actor, Holding | None]],
+    owned: Collection[tuple[str, str]],
+) -> str:
     """Say why something must not be taken away; empty when it may. The first row that fits."""
     if one.identity == BROKER:
         return "it serves all pools, and ends when none of them wishes for anything"
     if one.identity.level == LEVEL:
         return "it keeps a pool that was detached; name the pool to end it"
+    if (root_of(one.identity), one.identity.instance) in owned:
+        return "its owner lives"
     kept = holdings.get(root_of(one.identity))
     record = kept[1].record if kept is not None and kept[1] is not None else None
     if record is not None and record.instance == one.identity.instance:
@@ -179,7 +194,7 @@ async def _reap_pool(name: str, dry_run: bool, cluster: Cluster) -> ReapReport:
 
 
 def _ended(name: str, found: list[Found]) -> ReapReport:
-    words = [what for one in found for what in _words(one)]
+    words = [f"{kind} {_whose(one)}" for one in found for kind in _kinds(one)]
     return ReapReport((*words, f"keeper of {name}"), {})
 
 

@@ -188,7 +188,7 @@ async def ask(
             await observer.withdraw(answered)
     if answer.stage is Stage.REFUSED:
         raise Refused(answer.error, answer.text)
-    return answer.result
+    return answer.result if wait else None
 
 
 async def _await_answer(

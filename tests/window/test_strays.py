@@ -81,6 +81,8 @@ def test_reaping_takes_strays_away_but_not_those_of_a_pool_that_has_members() ->
             report = await pool.reap(dry_run=True, cluster=cluster)
             names = {"window of pool gone, instance i", "window of pool older, instance i"}
             assert set(report.reaped) == names
+            assert set(report.kept.values()) == {"its owner lives"}
+            assert any(what.startswith("actor and placement group a/0.1") for what in report.kept)
             assert stray.keys() <= (await cluster.published("")).keys()
             await pool.reap(cluster=cluster)
             left = stray.keys() & (await cluster.published("")).keys()

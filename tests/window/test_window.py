@@ -113,6 +113,9 @@ def test_requests_are_carried_out_once_and_what_fails_is_told() -> None:
             await pool_.wait_settled()
             assert [member.slot for member in pool_.members()] != [0, 1]
             assert await ask(cluster, whom, Verb.ROLL, wait=False) is None
+            assert await ask(cluster, whom, Verb.PAUSE_ROLL, wait=False) is None
+            assert await ask(cluster, whom, Verb.SCALE, {"size": 2}, wait=False) is None
+            await ask(cluster, whom, Verb.RESUME_ROLL)
             await pool_.wait_settled()
             await anyio.sleep(70)
             assert not await cluster.published(str(Key("a", whom.instance, "answer.")))
