@@ -93,7 +93,7 @@ def soak(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
     names = ("planning", "simulation", "scale", "window", "placement")
-    for scenario in (*names, "supervision", "workers", "dispatch", "slurm"):
+    for scenario in (*names, "supervision", "workers", "footprint", "dispatch", "slurm"):
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
 
 
