@@ -21,7 +21,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "contracts", "docs", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-RAYS = ["2.50", "2.59", "2.60"]
+RAYS = ["2.59", "2.60"]
 SPELLED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "pool"]
 TEST_ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -147,7 +147,7 @@ def pythons(session: nox.Session) -> None:
 @nox.session(venv_backend="venv", reuse_venv=True)
 @nox.parametrize("ray", RAYS)
 def rays(session: nox.Session, ray: str) -> None:
-    """Run the tests on a real Ray with the oldest supported version and the newest ones."""
+    """Run the tests on a real Ray with the oldest supported version and the newest one."""
     session.install("-e", ".[test]", f"ray=={ray}.*")
     session.run("pytest", *(session.posargs or ["tests/cluster", "tests/chaos"]), env=TEST_ENV)
 
