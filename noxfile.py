@@ -21,7 +21,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "contracts", "docs", "metrics", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-RAYS = ["2.50", "2.59", "2.60"]
+RAYS = ["2.59", "2.60"]
 SPELLED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "pool"]
 TEST_ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -105,7 +105,7 @@ def soak(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, print tables, write JSON. `-- --quick` only proves that each scenario runs."""
     names = ("planning", "simulation", "scale", "window", "placement")
-    for scenario in (*names, "supervision", "workers", "dispatch", "slurm"):
+    for scenario in (*names, "supervision", "workers", "footprint", "dispatch", "slurm"):
         run(session, "python", "-m", f"benchmarks.{scenario}", *session.posargs)
 
 
@@ -159,7 +159,7 @@ def pythons(session: nox.Session) -> None:
 @nox.session(venv_backend="venv", reuse_venv=True)
 @nox.parametrize("ray", RAYS)
 def rays(session: nox.Session, ray: str) -> None:
-    """Run the tests on a real Ray with the oldest supported version and the newest ones."""
+    """Run the tests on a real Ray with the oldest supported version and the newest one."""
     session.install("-e", ".[test]", f"ray=={ray}.*")
     session.run("pytest", *(session.posargs or ["tests/cluster", "tests/chaos"]), env=TEST_ENV)
 

@@ -113,8 +113,9 @@ def placement_groups() -> list[GroupRecord]:
 
     messages: Any = gcs_pb2
     kind = messages.PlacementGroupTableData
+    accessor = _ray._private.state.state._connect_and_get_accessor()
     records = []
-    for frozen in _accessor().get_placement_group_table():
+    for frozen in accessor.get_placement_group_table():
         data = kind.FromString(frozen)
         records.append(
             GroupRecord(
@@ -129,15 +130,6 @@ def placement_groups() -> list[GroupRecord]:
             )
         )
     return records
-
-
-def _accessor() -> Any:
-    """Return what reads the tables of the GCS."""
-    state = _ray._private.state.state
-    if hasattr(state, "_connect_and_get_accessor"):
-        return state._connect_and_get_accessor()
-    state._check_connected()  # Rays like 2.50
-    return state.global_state_accessor
 
 
 PRESTARTED_FOR_S = 30
