@@ -200,7 +200,9 @@ def run(bench: Bench, portal: BlockingPortal, options: Any) -> None:
             assert portal.call(take) == len(items)
 
         for name, size in SIZES.items():
-            calls = options.items if size < 10_000 else options.items // 10
+            # Several times as many as may be in flight, or a burst is all that is measured.
+            enough = 4 * count * in_flight
+            calls = options.items if size < 10_000 else max(options.items // 10, enough)
             items: list[Any] = [bytes(size) for _ in range(calls)]
             by_hand = functools.partial(bare_loop, in_flight=in_flight, items=items)
             contestants: dict[str, Callable[[], object]] = {
