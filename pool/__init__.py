@@ -103,12 +103,12 @@ if TYPE_CHECKING:
     from pool.planning.topology import NodeSelector as NodeSelector
     from pool.planning.topology import Topology as Topology
     from pool.process import probes as probes
+    from pool.process.exits import Exit as Exit
+    from pool.process.exits import StopReport as StopReport
     from pool.process.fill import Fill as Fill
     from pool.process.flags import flags as flags
-    from pool.process.launch import Exit as Exit
-    from pool.process.launch import LogLimit as LogLimit
-    from pool.process.launch import StopReport as StopReport
     from pool.process.managed import ProcessStatus as ProcessStatus
+    from pool.process.order import LogLimit as LogLimit
     from pool.process.spec import Liveness as Liveness
     from pool.process.spec import Process as Process
     from pool.replica.colocated_pool import ColocatedPool as ColocatedPool
@@ -313,7 +313,8 @@ _HOMES = {
     "pool.rendezvous": ("rendezvous",),
     "pool.process.fill": ("Fill",),
     "pool.process.flags": ("flags",),
-    "pool.process.launch": ("Exit", "LogLimit", "StopReport"),
+    "pool.process.exits": ("Exit", "StopReport"),
+    "pool.process.order": ("LogLimit",),
     "pool.process.managed": ("ProcessStatus",),
     "pool.process.probes": ("probes",),
     "pool.process.spec": ("Liveness", "Process"),

@@ -27,7 +27,7 @@ from pool.planning.portion import portion
 from pool.planning.resources import CPU, GPU, Resources
 from pool.planning.restart import Cause
 from pool.process import logs, marker
-from pool.process.launch import Exit, StopReport
+from pool.process.exits import Exit, StopReport
 from pool.process.logs import Cursor
 from pool.process.managed import ManagedProcess, ProcessStatus
 from pool.process.spec import Process

@@ -18,9 +18,9 @@ import sys
 
 from pool.errors import LaunchFailed
 from pool.process import marker, pids
-from pool.process.launch import aside, spawn
 from pool.process.marker import Marker
 from pool.process.pids import ProcessId
+from pool.process.spawn import aside, spawn
 
 GRACE_S = 1.0
 """How long those may take to end whom this process leaves behind."""

@@ -26,7 +26,9 @@ from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.restart import Cause, Failure, GiveUp, plan_restart, prune
 from pool.process import logs, probes
 from pool.process.checks import until_ready, while_alive
-from pool.process.launch import Exit, Launch, Running, StopReport, launch
+from pool.process.exits import Exit, StopReport
+from pool.process.launch import Running, launch
+from pool.process.order import Launch
 from pool.process.probes import Site
 from pool.process.spec import Process, resolve
 from pool.process.tasks import in_spite_of_cancellation, in_thread, tasks

@@ -18,7 +18,7 @@ from pool.planning.environment import check_environment
 from pool.planning.health import HealthPolicy
 from pool.planning.restart import RestartPolicy
 from pool.process.fill import Fill
-from pool.process.launch import LogLimit
+from pool.process.order import LogLimit
 from pool.process.probes import PORT_NAME, Probe
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}")

@@ -10,9 +10,10 @@ Whoever starts processes by itself, the user's code in a rank actor or a run, ha
 the same script, for a process that is there already. It does nothing until that one has ended,
 however it did, and then ends what is left of what it had started (see `Guard`).
 
-It is a script of the standard library, run as ``python -I -S -E warden.py <descriptor> <identity>``
-and kept small: what it imports is paid for by each process in memory and in time to start. It
-must not import `pool`; `pool.process.pids` imports from here.
+It is a script of the standard library, run as
+``python -I -S -E warden.py <descriptor> <identity>``. What it imports is paid for by each process
+in memory and in time to start, so that it imports little, and all of it is one file. It must not
+import `pool`; `pool.process.pids` imports from here.
 
 Linux only: it needs ``prctl`` and ``/proc``.
 
@@ -290,7 +291,7 @@ class _NotWritten(Exception):
 
 
 class Order:
-    """What is to be run: the fields of `pool.process.launch.Launch`, as bytes.
+    """What is to be run: the fields of `pool.process.order.Launch`, as bytes.
 
     Fields, each ended by a NUL: the marker without its last part, the owner's pid and time of
     creation, grace_s, the log's path, max_bytes, backups, the working directory, how many arguments

@@ -13,7 +13,7 @@ from pool.cluster.interface import ActorSpec, Cluster, Identity
 from pool.errors import MemberLost
 from pool.host.info import HostInfo
 from pool.host.log_reader import LogReader
-from pool.process.launch import Exit, StopReport
+from pool.process.exits import Exit, StopReport
 from pool.process.logs import Cursor
 from pool.process.managed import ProcessStatus
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import anyio
 
 from pool.process import logs, pids
-from pool.process.launch import Exit, Launch, LogLimit, Running, launch
+from pool.process.exits import Exit
+from pool.process.launch import Running, launch
+from pool.process.order import Launch, LogLimit
 from pool.slurm import mop
 from pool.slurm import place as places
 from pool.slurm.job import SlurmJob

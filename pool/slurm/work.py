@@ -16,7 +16,8 @@ import anyio.abc
 
 from pool.errors import LaunchFailed, SourceUnavailable
 from pool.process import logs, probes
-from pool.process.launch import Launch, Running, launch
+from pool.process.launch import Running, launch
+from pool.process.order import Launch
 from pool.slurm import mop, raystart
 from pool.slurm import place as places
 from pool.slurm.home import Home

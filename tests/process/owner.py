@@ -13,7 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
-from pool.process.launch import Launch, launch
+from pool.process.launch import launch
+from pool.process.order import Launch
 
 
 async def main() -> None:

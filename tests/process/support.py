@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pool.process import marker, pids
-from pool.process.launch import Launch
+from pool.process.order import Launch
 from pool.process.pids import ProcessId
 
 T = TypeVar("T")

@@ -16,8 +16,10 @@ import pytest
 
 from pool.errors import ConfigError, LaunchFailed, PoolError
 from pool.process import marker, pids
-from pool.process.launch import Exit, Launch, LogLimit, StopReport, launch
+from pool.process.exits import Exit, StopReport
+from pool.process.launch import launch
 from pool.process.marker import Marker
+from pool.process.order import Launch, LogLimit
 from tests.process.support import (
     FAMILY,
     alive,

@@ -11,7 +11,9 @@ import textwrap
 import time
 from pathlib import Path
 
-from pool.process.launch import Exit, ExitRecord, LogLimit, launch, read_exit
+from pool.process.exits import Exit, ExitRecord, read_exit
+from pool.process.launch import launch
+from pool.process.order import LogLimit
 from pool.process.warden import Log
 from tests.process.support import log_of, python, spec, until_async
 

@@ -19,10 +19,12 @@ from pool.errors import ConfigError, LaunchFailed, PoolError, ProcessFailed, Pro
 from pool.planning.health import HealthPolicy
 from pool.planning.lifecycle import State
 from pool.planning.restart import Cause, RestartPolicy
+from pool.process.exits import Exit
 from pool.process.fill import Fill
-from pool.process.launch import Exit, Launch, Running, launch
+from pool.process.launch import Running, launch
 from pool.process.managed import ManagedProcess
 from pool.process.marker import find
+from pool.process.order import Launch
 from pool.process.pids import is_alive
 from pool.process.probes import Probe, Site, file, function, log, tcp
 from pool.process.spec import Liveness, Process

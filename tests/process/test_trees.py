@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pool.process import marker, pids
-from pool.process.launch import Exit, Running, StopReport, launch, read_exit
+from pool.process.exits import Exit, StopReport, read_exit
+from pool.process.launch import Running, launch
 from pool.process.pids import ProcessId
 from tests.process.support import (
     FAMILY,

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from pool.process.guard import guard
-from pool.process.launch import Launch, launch
+from pool.process.launch import launch
+from pool.process.order import Launch
 
 TREES = Path(__file__).with_name("trees.py")
 
