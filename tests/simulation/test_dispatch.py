@@ -431,3 +431,108 @@ def test_who_waits_behind_a_cut_link_is_told_when_the_pool_has_done_with_the_mem
             await replicas.wait_settled(800)
 
     story_of(story, size=1, health=pool.HealthPolicy(period_s=1, timeout_s=1, failures=3))
+
+
+def of_no_hash(item: int) -> Any:
+    return item if item < 5 else [item]
+
+
+def that_raises(item: int) -> int:
+    if item == 5:
+        raise LookupError("the key's own")
+    return item
+
+
+async def slowly(items: range) -> AsyncIterator[int]:
+    for item in items:
+        await anyio.sleep(0.01)
+        yield item
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [(of_no_hash, "cannot be hashed"), (that_raises, "the key's own")],
+)
+def test_a_key_that_is_wrong_ends_the_map_after_what_was_read(
+    key: Callable[[int], Any], error: str, is_async: bool
+) -> None:
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        items: Any = slowly(range(10)) if is_async else range(10)
+        results = replicas.map("quick", items, key=key)
+        assert [(await anext(results))[1] for _ in range(5)] == list(range(5))
+        with pytest.raises((pool.ConfigError, LookupError), match=error), anyio.fail_after(60):
+            await anext(results)
+        assert replicas.load == 0
+
+    story_of(story, size=1)
+
+
+def test_a_key_that_is_none_is_refused_at_once() -> None:
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        wrong: Any = 5
+        with pytest.raises(pool.ConfigError, match="key is 5"):
+            replicas.map("quick", [1], key=wrong)
+        wrong = [1]
+        with pytest.raises(pool.ConfigError, match="cannot be hashed") as caught:
+            replicas.submit("quick", 1, key=wrong)
+        assert caught.value.field == "key"
+        assert (await replicas.submit("quick", 1, key=(1, "a")))[1] == 1
+
+    story_of(story, size=1)
+
+
+class Awkward(Exception):
+    """Refuse to be written on, as a frozen dataclass does."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+class Shapeless:
+    """Have no length, as an array of no dimension, and no words."""
+
+    def __len__(self) -> int:
+        raise TypeError("len() of unsized object")
+
+    def __repr__(self) -> str:
+        raise TypeError("no words")
+
+
+class Odd(pool.NodeHost):
+    """Raise, and return, what is awkward to tell of."""
+
+    def stop(self, item: Any) -> Any:
+        raise StopIteration(item)
+
+    async def stop_async(self, item: Any) -> Any:
+        raise StopAsyncIteration(item)
+
+    def refuse(self, item: Any) -> Any:
+        raise Awkward(item)
+
+    def shapeless(self, items: list[Any]) -> Any:
+        return Shapeless()
+
+
+def test_awkward_errors_and_values_arrive_and_nobody_waits_for_them() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with pool.ReplicaPool("r", shape=shape, host=Odd, cluster=cluster) as replicas:
+            await replicas.scale(1)
+            with anyio.fail_after(60):
+                for method in ("stop", "stop_async"):
+                    with pytest.raises(RuntimeError, match="Stop"):
+                        await replicas.submit(method, 1)
+                    with pytest.raises(RuntimeError, match="Stop"):
+                        await anext(replicas.map(method, [1]))
+                with pytest.raises(Awkward):
+                    await replicas.submit("refuse", 1)
+                results = replicas.map("shapeless", [1, 2], batch=2, errors="return")
+                outs = [out async for out in results]
+                assert all("an object of Shapeless" in str(out) for out in outs)
+                assert len(outs) == 2
+            assert replicas.load == 0
+
+    run(main, limit_s=86_400)
