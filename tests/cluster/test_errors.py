@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -231,5 +232,37 @@ def test_an_argument_that_cannot_be_pickled_fails_its_own_call_alone(
                 assert outs == [1, 3, 4]
             assert replicas.load == 0
             assert [member.in_flight for member in replicas._incarnations()] == [0]
+
+    anyio.run(main)
+
+
+async def leave_by_and_by(code: int) -> None:
+    await anyio.sleep(0.01)
+    sys.exit(code)
+
+
+def test_sys_exit_in_a_function_arrives_as_an_error_and_its_member_lives(world: World) -> None:
+    """argparse calls it; Ray would end the actor, and the caller would hear of it half a minute on.
+
+    Rank actors and streams have their calls made in the same place.
+    """
+
+    async def main() -> None:
+        async with make()() as replicas:
+            await replicas.scale(1, timeout_s=60)
+            pids = await replicas.broadcast(os.getpid)
+            with anyio.fail_after(20):
+                for call in (
+                    lambda: replicas.submit(sys.exit, 3),
+                    lambda: replicas.submit(leave_by_and_by, 3),
+                    lambda: anext(replicas.map(sys.exit, [3])),
+                    lambda: replicas.broadcast(sys.exit, 3),
+                    lambda: replicas.broadcast(leave_by_and_by, 3),
+                    lambda: replicas.run(sys.exit, 3),
+                ):
+                    with pytest.raises(pool.RemoteError, match=r"SystemExit\(3\)") as caught:
+                        await call()
+                    assert "as sys.exit() does" in str(caught.value)
+            assert await replicas.broadcast(os.getpid) == pids
 
     anyio.run(main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -502,6 +503,21 @@ class Shapeless:
 class Odd(pool.NodeHost):
     """Raise, and return, what is awkward to tell of."""
 
+    def leave(self, item: Any) -> Any:
+        sys.exit(item)
+
+    async def leave_async(self, item: Any) -> Any:
+        await anyio.sleep(0.1)
+        sys.exit(item)
+
+    def leave_amid(self, item: Any) -> Iterator[int]:
+        yield 1
+        sys.exit(item)
+
+    async def leave_amid_async(self, item: Any) -> AsyncIterator[int]:
+        yield 1
+        sys.exit(item)
+
     def stop(self, item: Any) -> Any:
         raise StopIteration(item)
 
@@ -534,5 +550,36 @@ def test_awkward_errors_and_values_arrive_and_nobody_waits_for_them() -> None:
                 assert all("an object of Shapeless" in str(out) for out in outs)
                 assert len(outs) == 2
             assert replicas.load == 0
+
+    run(main, limit_s=86_400)
+
+
+@pytest.mark.parametrize("method", ["leave", "leave_async"])
+def test_a_function_that_calls_sys_exit_fails_and_its_member_stays(method: str) -> None:
+    """argparse does so, of a mistake in its arguments."""
+
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with pool.ReplicaPool("r", shape=shape, host=Odd, cluster=cluster) as replicas:
+            await replicas.scale(1)
+            calls: list[Callable[[], Awaitable[Any]]] = [
+                lambda: replicas.submit(method, 3),
+                lambda: anext(replicas.map(method, [3])),
+                lambda: replicas.broadcast(method, 3),
+                lambda: replicas.hosts()[0][0].call(method, 3),
+                lambda: replicas.run(sys.exit, 3),
+            ]
+            for call in calls:
+                with anyio.fail_after(5), pytest.raises(pool.RemoteError) as caught:
+                    await call()
+                assert "SystemExit(3), as sys.exit() does" in str(caught.value)
+            for amid in ("leave_amid", "leave_amid_async"):
+                values = replicas.stream(amid, 3)
+                assert await anext(values) == 1
+                with anyio.fail_after(5), pytest.raises(pool.RemoteError):
+                    await anext(values)
+            kinds = {event.kind for event in replicas.events()}
+            assert pool.EventKind.MEMBER_FAULT not in kinds, "its member lives"
 
     run(main, limit_s=86_400)
