@@ -200,3 +200,18 @@ def test_a_cluster_that_cannot_be_asked_leaves_the_size_and_the_pool_as_they_are
         assert replicas.desired == 4
 
     story_of(story)
+
+
+@pytest.mark.parametrize("size", [5, [3, 5]])
+def test_a_size_that_the_load_overrules_is_given_up_at_once_and_said_so(size: Any) -> None:
+    async def story(replicas: pool.ReplicaPool) -> None:
+        await replicas.scale(1, timeout_s=600)
+        policy = pool.ElasticPolicy(min_size=1, max_size=2, target=2)
+        replicas.autosize(policy, metric=lambda: 1.0, period_s=1)
+        began = anyio.current_time()
+        result = await replicas.scale(size, timeout_s=600)
+        assert anyio.current_time() - began < 10
+        assert result.superseded
+        assert (result.requested, result.desired) == (5, replicas.desired) == (5, 2)
+
+    story_of(story)
