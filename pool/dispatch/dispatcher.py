@@ -25,6 +25,7 @@ from pool.dispatch.pace import Pace
 from pool.dispatch.roster import Post, Roster
 from pool.dispatch.source import Source
 from pool.dispatch.target import Targets
+from pool.dispatch.unattended import Unattended
 from pool.errors import CallTimeout, ConfigError, MemberLost, MemberUnreachable, NotAdmitted
 from pool.host.labour import Failure
 
@@ -80,6 +81,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._roster = Roster(limits.in_flight)
         self._homes = Homes()
+        self._unattended = Unattended(pool, on)
         self._pace = Pace(limits.in_flight if limits.together else 1)
         self._turns = itertools.count()
         self._again: list[tuple[int, int, Job]] = []
@@ -116,6 +118,7 @@ class Dispatcher:
             return
         self._is_over = True
         self._forget()
+        self._unattended.end()
         for call in list(self._calls):
             self._give_up(call)
 
@@ -146,6 +149,7 @@ class Dispatcher:
         if not self._roster.listed and self._pool.failed is not None:
             self._fail(self._pool.failed)
             return
+        self._unattended.look(waits=not self._roster.listed and self.backlog > 0)
         self._send_suspects()
         self._send_parked()
         self._send_others()

@@ -72,6 +72,7 @@ class FakePool:
     failed: PoolFailed | None = None
     ran: Counter[int] = field(default_factory=Counter)
     cluster: Any = None
+    name: str = "fake"
 
     def __post_init__(self) -> None:
         self.cluster = self

@@ -583,3 +583,39 @@ def test_a_function_that_calls_sys_exit_fails_and_its_member_stays(method: str) 
             assert pool.EventKind.MEMBER_FAULT not in kinds, "its member lives"
 
     run(main, limit_s=86_400)
+
+
+@pytest.mark.parametrize("way", ["map", "submit", "stream"])
+def test_work_for_a_pool_that_nobody_scaled_waits_and_says_so_once(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with pool.ReplicaPool("r", shape=shape, host=Mill, cluster=cluster) as replicas:
+            outs: list[Any] = []
+
+            async def work() -> None:
+                match way:
+                    case "map":
+                        outs.append(await anext(replicas.map("count", [3])))
+                    case "submit":
+                        outs.append(await replicas.submit("count", 3))
+                    case _:
+                        outs.append([out async for out in replicas.stream("count", 3)])
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work)
+                await anyio.sleep(1)
+                assert "work_waits" not in caplog.text
+                await anyio.sleep(100)
+                assert caplog.text.count("work_waits") == 1
+                assert "scale it first, as in `await pool.scale(1)`" in caplog.text
+                assert outs == []
+                await replicas.scale(1)
+            assert outs == [[0, 1, 2]]
+            await replicas.scale(0)
+            await anyio.sleep(100)
+            assert caplog.text.count("work_waits") == 1, "nothing waits any more"
+
+    run(main, limit_s=86_400)
