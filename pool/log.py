@@ -73,6 +73,7 @@ class Word(StrEnum):
     SOURCES_FOUND = "sources_found"
     WARM_NOT_ASKED = "warm_not_asked"
     WIND_UP_TROUBLE = "wind_up_trouble"
+    WORK_WAITS = "work_waits"
 
 
 WORDS: dict[Word, Said] = {
@@ -116,6 +117,9 @@ WORDS: dict[Word, Said] = {
     Word.SOURCES_FOUND: info("Which sources of notices a node has.", "sources"),
     Word.WARM_NOT_ASKED: warning("Warm capacity could not be asked for.", "reason"),
     Word.WIND_UP_TROUBLE: warning("A member whose lease is over met trouble.", "member", "reason"),
+    Word.WORK_WAITS: warning(
+        "A map, a call or a stream finds nobody to do it, and waits.", "pool", "reason"
+    ),
 }
 """What each word tells, and which facts may stand beside it."""
 

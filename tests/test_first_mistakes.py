@@ -48,6 +48,24 @@ def test_more_devices_than_there_are_names_what_would_fit() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("size", [10**6, 2**40])
+def test_a_size_that_nobody_could_count_to_is_refused_as_any_other(size: int) -> None:
+    """In a moment: no list of so many is made."""
+
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        for placement in (pool.Separate(), pool.Shared(), pool.Deferred()):
+            async with make(placement=placement) as replicas:
+                with pytest.raises(pool.InfeasibleError, match="would fit: 4 replicas") as caught:
+                    await replicas.scale(size)
+                assert "together they need" in str(caught.value)
+                assert replicas.desired == 0
+        async with pool.Program(make()) as program:
+            with pytest.raises(pool.InfeasibleError, match="would fit: 4 replicas"):
+                await program.scale({"a": size})
+
+    play(main)
+
+
 def test_a_name_that_is_taken_says_how_to_go_on_with_who_has_it() -> None:
     async def main(make: Callable[..., pool.ReplicaPool]) -> None:
         async with make(detached=True):

@@ -99,12 +99,12 @@ def show_plan(voice: Voice, shape: ReplicaShape, replicas: int, topology: Topolo
     """
     from pool.cli.exits import Exit, Stop
     from pool.cli.words import count
-    from pool.planning.packing import Fits, Request, pack
+    from pool.planning.packing import Fits, pack_equal
     from pool.planning.placement import Separate
 
     placement = Separate()
     bundles = placement.next_plan(shape, topology)
-    verdict = pack([Request(f"replica {n}", bundles) for n in range(replicas)], topology)
+    verdict = pack_equal("replica {}".format, bundles, replicas, topology)
     most = placement.capacity(shape, replicas, topology)
     if voice.as_json:
         voice.document(

@@ -479,6 +479,7 @@ class Cluster(Observer):
         Raises:
             CallTimeout: No answer within `timeout_s` seconds. The call may still be running.
             MemberLost: The actor is dead, or died meanwhile.
+            ConfigError: The arguments cannot be sent; nothing was.
         """
 
     def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
@@ -488,8 +489,9 @@ class Cluster(Observer):
             actor: Whom to call.
             method: The method of its body.
             *args: Its arguments.
-            done: Told what came of it, once, on the loop that this is called on. Its errors are
-                those of `call`. Results that arrive together are told in one turn of the loop.
+            done: Told what came of it, once, in a later turn of the loop that this is called on.
+                Its errors are those of `call`, of arguments that cannot be sent too. Results that
+                arrive together are told in one turn of the loop.
 
         Returns:
             What asks the actor to stop the call: an async method is cancelled, code in a thread

@@ -9,6 +9,7 @@ takes it is found out, and those that were beside it are not blamed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import heapq
 import itertools
@@ -24,7 +25,8 @@ from pool.dispatch.pace import Pace
 from pool.dispatch.roster import Post, Roster
 from pool.dispatch.source import Source
 from pool.dispatch.target import Targets
-from pool.errors import CallTimeout, MemberLost, MemberUnreachable, NotAdmitted
+from pool.dispatch.unattended import Unattended
+from pool.errors import CallTimeout, ConfigError, MemberLost, MemberUnreachable, NotAdmitted
 from pool.host.labour import Failure
 
 REST_S = 0.5
@@ -79,6 +81,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._roster = Roster(limits.in_flight)
         self._homes = Homes()
+        self._unattended = Unattended(pool, on)
         self._pace = Pace(limits.in_flight if limits.together else 1)
         self._turns = itertools.count()
         self._again: list[tuple[int, int, Job]] = []
@@ -115,6 +118,7 @@ class Dispatcher:
             return
         self._is_over = True
         self._forget()
+        self._unattended.end()
         for call in list(self._calls):
             self._give_up(call)
 
@@ -145,6 +149,7 @@ class Dispatcher:
         if not self._roster.listed and self._pool.failed is not None:
             self._fail(self._pool.failed)
             return
+        self._unattended.look(waits=not self._roster.listed and self.backlog > 0)
         self._send_suspects()
         self._send_parked()
         self._send_others()
@@ -300,17 +305,23 @@ class Dispatcher:
             for job in jobs:
                 self._lost(job, post, error)
         elif len(jobs) > 1:
-            # One of the results could not be sent, say, and nobody knows which.
+            # An argument, or a result, could not be sent, say, and nobody knows which.
             self._pace.part()
             for job in jobs:
                 self._put_back(job)
+        elif isinstance(error, ConfigError) and jobs[0].items > 1:
+            # The arguments could not be sent; so nothing of the batch was done.
+            for part in self._parts(jobs[0]):
+                self._put_back(part)
         else:
             failed = error if isinstance(error, Exception) else CallTimeout(repr(error))
             self._finish(jobs[0], Raised(failed))
 
     def _failed(self, post: Post, failure: Failure) -> Raised:
         member = post.target.actor.identity.member
-        failure.error.add_note(f"raised in {member}:\n{failure.trace}")
+        # NB: an error of the user's own may refuse notes: a frozen dataclass does.
+        with contextlib.suppress(Exception):
+            failure.error.add_note(f"raised in {member}:\n{failure.trace}")
         return Raised(failure.error)
 
     def _lose(self, post: Post, error: MemberLost) -> None:

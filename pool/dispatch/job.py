@@ -48,6 +48,18 @@ class Raised:
     error: Exception
 
 
+def raisable(error: Exception) -> Exception:
+    """Return an error that can be raised where results are awaited.
+
+    Two mean the end of an iteration there, and would be taken for that, or for a mistake of ours.
+    """
+    if not isinstance(error, StopIteration | StopAsyncIteration):
+        return error
+    said = RuntimeError(f"the function raised {error!r}")
+    said.__cause__ = error
+    return said
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Say how much may be under way.
@@ -104,3 +116,36 @@ def check_work(work: object) -> None:
     """
     if not callable(work) and not isinstance(work, str):
         raise ConfigError(f"work is {work!r}; give a function or a method's name", "work")
+
+
+def check_function(name: str, value: object, wanted: str) -> None:
+    """Refuse what is neither a function nor None.
+
+    Raises:
+        ConfigError: It is something else; `wanted` says what would do.
+    """
+    if value is not None and not callable(value):
+        raise ConfigError(f"{name} is {value!r}; give {wanted}", name)
+
+
+def check_key(key: object) -> None:
+    """Refuse a key that cannot be told from others.
+
+    Raises:
+        ConfigError: It has no hash.
+    """
+    try:
+        hash(key)
+    except Exception as error:
+        raise ConfigError(
+            f"the key {_shown(key)} cannot be hashed: {error}; give a value that can, such as a "
+            "number, a string, or a tuple of them",
+            "key",
+        ) from error
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"of {type(value).__qualname__}"

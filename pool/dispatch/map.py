@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pool.dispatch.dispatcher import Dispatcher
-from pool.dispatch.job import Errors, Job, Limits, check_count, check_tries, check_work
+from pool.dispatch.job import (
+    Errors,
+    Job,
+    Limits,
+    check_count,
+    check_function,
+    check_tries,
+    check_work,
+)
 from pool.dispatch.progress import Progress, ProgressTo, progress_for
 from pool.dispatch.results import END, Shelf
 from pool.dispatch.source import Reading
@@ -49,6 +57,7 @@ class MapOptions:
         check_tries(self.attempts, self.timeout_s)
         if self.errors not in ("raise", "return"):
             raise ConfigError(f"errors is {self.errors!r}; give 'raise' or 'return'", "errors")
+        check_function("key", self.key, "a function that returns the key of an item")
         if self.batch is not None and self.key is not None:
             raise ConfigError("key is given with batch; a batch has items of many keys", "key")
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
-from pool.dispatch.job import Job, Raised
+from pool.dispatch.job import Job, Raised, raisable
 
 
 class Shelf:
@@ -50,10 +50,18 @@ def _one_each(job: Job, outcome: Any) -> list[Any]:
     if isinstance(outcome, list | tuple) and len(outcome) == job.items:
         return list(outcome)
     if not isinstance(outcome, Raised):
-        what = f"{len(outcome)} results" if hasattr(outcome, "__len__") else repr(outcome)
-        message = f"a batch of {job.items} items gave {what}; return a list of one for each"
-        outcome = Raised(ValueError(message))
+        message = f"a batch of {job.items} items gave {_in_words(outcome)}; return a list of one "
+        outcome = Raised(ValueError(f"{message}for each"))
     return [outcome] * job.items
+
+
+def _in_words(outcome: Any) -> str:
+    # NB: len() and repr() are the value's own, and may raise; len() of an array of no dimension.
+    with contextlib.suppress(Exception):
+        return f"{len(outcome)} results"
+    with contextlib.suppress(Exception):
+        return repr(outcome)
+    return f"an object of {type(outcome).__qualname__}"
 
 
 class Run(Protocol):
@@ -108,7 +116,7 @@ class Results(AsyncIterator[Any]):
             if not self._raises:
                 return outcome.error
             self._run.stop()
-            raise outcome.error
+            raise raisable(outcome.error)
         if outcome is END:
             raise StopAsyncIteration
         return outcome

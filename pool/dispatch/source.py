@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Callable, Hashable, Iterable, Iterator, Sized
 from typing import Any, Protocol
 
-from pool.dispatch.job import Job
+from pool.dispatch.job import Job, check_key
 from pool.host.parcel import Parcel
 
 
@@ -165,7 +165,12 @@ class Reading:
                 else:
                     self.read += 1
         if self._part:
-            return self._make()
+            try:
+                return self._make()
+            except Exception as error:
+                # Its key, which is as much the input as the item is.
+                self._is_over, self._error = True, error
+                self._ahead.clear()
         if self._error is not None:
             raised, self._error = self._error, None
             raise raised
@@ -173,14 +178,16 @@ class Reading:
 
     def _make(self) -> Job:
         items, self._part = self._part, []
+        key = None
+        if self._key is not None:
+            key = self._key(items[0])
+            check_key(key)
         number = self.jobs
         self.jobs += 1
-        job = Job(number, self._work, (items[0],))
+        job = Job(number, self._work, (items[0],), key=key)
         job.attempts, job.timeout_s = self._attempts, self._timeout_s
         if self._batch is not None:
             job.args, job.items = (items,), len(items)
-        elif self._key is not None:
-            job.key = self._key(items[0])
         return job
 
     async def read_on(self, tell: Callable[[], object]) -> None:
@@ -200,8 +207,9 @@ class Reading:
                 except Exception as error:
                     self._is_over, self._error = True, error
                 else:
-                    self.read += 1
-                    self._ahead.append(item)
+                    if not self._is_over:  # Meanwhile a key may have been wrong.
+                        self.read += 1
+                        self._ahead.append(item)
                 tell()
         finally:
             close = getattr(iterator, "aclose", None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pool.dispatch.results import END
 from pool.dispatch.target import Target, Targets, within_reach
+from pool.dispatch.unattended import Unattended
 from pool.errors import MemberLost, MemberUnreachable, NotAdmitted, PoolClosed
 from pool.host.parcel import pack
 
@@ -102,6 +103,7 @@ class StreamRun:
     async def _begin(self) -> tuple[Target, int]:
         changed = asyncio.Event()
         forget = self._pool.on_change(changed.set)
+        unattended = Unattended(self._pool, self._on)
         try:
             while True:
                 changed.clear()
@@ -122,8 +124,10 @@ class StreamRun:
                     return target, number
                 if self._pool.failed is not None:
                     raise self._pool.failed
+                unattended.look(waits=not targets)
                 await changed.wait()
         finally:
+            unattended.end()
             forget()
 
     def _leave(self) -> Target | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from pool.dispatch.dispatcher import Dispatcher
-from pool.dispatch.job import Job, Limits, Raised, check_tries, check_work
+from pool.dispatch.job import Job, Limits, Raised, check_key, check_tries, check_work, raisable
 from pool.dispatch.source import Mailbox
 from pool.dispatch.target import Targets
 from pool.errors import PoolClosed
@@ -55,6 +55,7 @@ class Submissions:
         """
         check_work(work)
         check_tries(attempts, timeout_s)
+        check_key(key)
         carried = work if isinstance(work, str) else pack(self._pool.cluster, work)
         job = Job(next(self._numbers), carried, args, 1, key, attempts, timeout_s)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -64,7 +65,7 @@ class Submissions:
             if future.done():
                 return
             if isinstance(outcome, Raised):
-                future.set_exception(outcome.error)
+                future.set_exception(raisable(outcome.error))
             else:
                 future.set_result(outcome)
 

@@ -58,6 +58,7 @@ class Target:
 class Targets(Protocol):
     """Be a pool, as far as dispatch is concerned."""
 
+    name: str
     cluster: Cluster
 
     def targets(self, on: str) -> list[Target]:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from pool.errors import RemoteError
 
 SHIFT_S = 0.005
 """When jobs that came together have taken so long, those not yet begun are handed back."""
@@ -76,7 +80,7 @@ def _in_turn(
         try:
             result = function(*job)
             outcomes.append(list(result) if inspect.isgenerator(result) else result)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             outcomes.append(_failure(error, sendable))
         if clock() - began > SHIFT_S:
             break
@@ -93,10 +97,49 @@ async def _attempt(
         if inspect.isasyncgen(result):
             return [each async for each in result]
         return await result
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         return _failure(error, sendable)
 
 
-def _failure(error: Exception, sendable: Callable[[Exception], Exception]) -> Failure:
-    trace = "".join(traceback.format_exception(error)).strip()
+def _failure(
+    error: Exception | SystemExit | KeyboardInterrupt, sendable: Callable[[Exception], Exception]
+) -> Failure:
+    trace = _trace(error)
+    if not isinstance(error, Exception):
+        return Failure(_told(error), trace)
     return Failure(sendable(error), trace)
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Let nothing in the block end the process that it runs in.
+
+    Raises:
+        RemoteError: The code in it asked for that, as `sys.exit` does.
+    """
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _told(error, _trace(error)) from None
+
+
+def _told(error: SystemExit | KeyboardInterrupt, trace: str = "") -> RemoteError:
+    """Return what arrives in place of an exception that would end a process.
+
+    A member that ended so would be taken for one that crashed, and long after.
+    """
+    # Of the main thread a Ctrl-C is a person's, as in a simulation. Members work in other threads.
+    if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+        raise error
+    kind = type(error)
+    way = ", as sys.exit() does" if isinstance(error, SystemExit) else ""
+    said = f"the code raised {error!r}{way}; its process goes on: return, or raise an error"
+    return RemoteError(f"{kind.__module__}.{kind.__qualname__}", said, trace)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).strip()

@@ -91,7 +91,7 @@ class RunBody(WorkerBody):
         if not inspect.iscoroutinefunction(work.function):
             return await self.run(work.function, *work.args)
         with anyio.CancelScope() as self._asked_to_end:
-            return await work.function(*work.args)
+            return await self.run(work.function, *work.args)
         raise RunCancelled(self.context.identity.member, "it was asked to end")
 
     async def stop(self) -> bool:

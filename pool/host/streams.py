@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from pool.host.labour import staying
+
 AHEAD = 64
 """Values that may wait for their reader."""
 _END = object()
@@ -117,7 +119,7 @@ class _Stream:
         self, values: AsyncIterator[Any], admitted: AbstractContextManager[None]
     ) -> None:
         try:
-            with admitted:
+            with admitted, staying():
                 async for value in values:
                     self._values.append(value)
                     self._changed.set()

@@ -20,7 +20,7 @@ import anyio
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import News
 from pool.errors import NotAdmitted
-from pool.host.labour import Shift, labour
+from pool.host.labour import Shift, labour, staying
 from pool.host.parcel import Opened, Parcel
 from pool.host.streams import Streams
 
@@ -168,10 +168,15 @@ class Workplace:
             await asyncio.wait(calls)
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a plain function in a thread, or an async one on the loop, and wait for it."""
-        if inspect.iscoroutinefunction(function):
-            return await function(*args)
-        return await finish(await self.in_thread(functools.partial(function, *args)))
+        """Run a plain function in a thread, or an async one on the loop, and wait for it.
+
+        Raises:
+            RemoteError: The function would have ended this process, as `sys.exit` does.
+        """
+        with staying():
+            if inspect.iscoroutinefunction(function):
+                return await function(*args)
+            return await finish(await self.in_thread(functools.partial(function, *args)))
 
     async def in_thread(self, work: Callable[[], Any]) -> Any:
         """Run plain code in a thread. Cancelled, it goes on there, and is waited for by nobody."""

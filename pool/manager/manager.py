@@ -195,10 +195,15 @@ class ResourcePoolManager(Rolls[InfoT]):
                 self._first_rung = Rung.WORK
             self._start_afresh()
             self._set_desired(target, f"scale({size})")
+
+        def is_superseded() -> bool:
+            # A pool that follows its load, or its program, changes its size without a call.
+            return self._in_force != number or self._goal.desired != target
+
         with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
             await self._until(
                 lambda: (
-                    self._in_force != number
+                    is_superseded()
                     or self._is_at(target)
                     or self._is_hopeless()
                     or self._closing_by is not None
@@ -208,7 +213,7 @@ class ResourcePoolManager(Rolls[InfoT]):
             self._check_open()  # A pool that closes must not be given a size again.
         reached = self._ready()
         missing = self._missing()
-        if self._in_force != number:
+        if is_superseded():
             return ScaleResult(target, reached, self._goal.desired, missing, superseded=True)
         if self._is_at(target):
             return ScaleResult(target, reached, target)
@@ -222,7 +227,9 @@ class ResourcePoolManager(Rolls[InfoT]):
         if settled is None:
             raise SizeUnreachable(self.name, target, sizes, reached, missing) from self._failed
         await self._until(lambda: self._is_at(self._goal.desired) or self._is_hopeless())
-        return ScaleResult(target, self._ready(), settled, missing)
+        is_other = self._in_force != number or self._goal.desired != settled
+        desired = self._goal.desired
+        return ScaleResult(target, self._ready(), desired, missing, superseded=is_other)
 
     async def drain(self, *, timeout_s: float | None = None) -> tuple[MemberReport, ...]:
         """Scale to nothing, and report for each member how far down the ladder it had to go."""

@@ -16,7 +16,8 @@ class ScaleResult:
         desired: The size that the pool now keeps up. After a call with one size it is that size,
             reached or not: the pool goes on trying.
         missing: Slot index to the reason why it has no ready member.
-        superseded: Whether a later call took over before this one was done.
+        superseded: Whether a later call, or `autosize`, gave the pool another size before this one
+            was reached.
     """
 
     requested: int

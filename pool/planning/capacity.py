@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pool.errors import InfeasibleError
-from pool.planning.packing import Fits, Packing, Request, pack
+from pool.planning.packing import Fits, Packing, pack_equal
 from pool.planning.shape import BundlePlan, ReplicaShape, plan_shape
 from pool.planning.topology import Topology
 
@@ -133,7 +133,7 @@ def _pack(plan: BundlePlan, count: int, topology: Topology) -> Packing:
     empty = Topology(
         tuple(replace(node, available=node.total, held_by={}) for node in topology.nodes)
     )
-    return pack([Request(f"replica {number}", plan) for number in range(count)], empty)
+    return pack_equal("replica {}".format, plan, count, empty)
 
 
 def _without(

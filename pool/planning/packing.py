@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ge, sub
 from typing import Final
@@ -49,6 +49,9 @@ _PROOF_KINDS: Final = 16
 
 _EXPLAINED_KINDS: Final = 16
 """Kinds of request whose refusal is explained node by node; others get a short sentence."""
+
+NAMED: Final = 1_000
+"""Of so many equal requests each is named when they are refused; of more, so many are."""
 
 _NO_PROOF: Final = "which is no proof that there is none"
 
@@ -174,6 +177,36 @@ def pack(requests: Sequence[Request], topology: Topology) -> Packing:
     if not proven:
         opening = f"they would fit, but no packing into what is free now was found, {_NO_PROOF}"
     return NotNow(blocked, space.named(now.assigned), f"{opening}: {_first(blocked)}", proven)
+
+
+def pack_equal(
+    key: Callable[[int], str], plan: BundlePlan, count: int, topology: Topology
+) -> Packing:
+    """Place equal requests as `pack` does, but make none of those that could never be.
+
+    Whoever asks for a million hears in a moment what whoever asks for a thousand does.
+
+    Args:
+        key: Returns the key of each request, by its number from 0.
+        plan: The bundles of each.
+        count: How many.
+        topology: The nodes, with what they have and what is free.
+
+    Returns:
+        As `pack`; of more than `NAMED` that exceed the nodes together, `Never`, for the first.
+    """
+    if count > NAMED and (reason := _beyond(plan, count, topology)) is not None:
+        return Never({key(number): reason for number in range(NAMED)}, reason)
+    return pack([Request(key(number), plan) for number in range(count)], topology)
+
+
+def _beyond(plan: BundlePlan, count: int, topology: Topology) -> str | None:
+    """Return why so many equal requests exceed the nodes together; None if they do not."""
+    space = _Space([Request("", plan)], topology)
+    [need] = space.needs
+    groups = Counter(zip(space.total, space.masks, strict=True))
+    where = "" if plan.selector.is_any else f" with {plan.selector}"
+    return _exceeding(space, groups, [(need.parts, count)], need.bit, where)
 
 
 # --- the problem in integers ----------------------------------------------------------------------
@@ -565,24 +598,36 @@ def _proof_alone(
 
 def _proof_by_sums(space: _Space, groups: _Groups, kinds: _Kinds) -> Never | None:
     """Prove that the requests together exceed the nodes together."""
-    zero = (0,) * len(space.names)
     for chosen, where, members in _by_selector(space, kinds):
-        want = zero
-        for (parts, bit), same in kinds.items():
-            for part in parts if bit & chosen else ():
-                n = len(part.positions) * len(same)
-                want = tuple(w + v * n for w, v in zip(want, part.vector, strict=True))
-        have = zero
-        for (vector, mask), count in groups.items():
-            if mask & chosen:
-                have = tuple(h + v * count for h, v in zip(have, vector, strict=True))
-        short = _short(have, want)
-        if any(short):
-            asked = _text(space, tuple(w if s else 0 for w, s in zip(want, short, strict=True)))
-            seen = _text(space, tuple(h if s else 0 for h, s in zip(have, short, strict=True)))
-            reason = f"together they need {asked}; the nodes{where} have {seen}"
+        asked = [(parts, len(same)) for (parts, bit), same in kinds.items() if bit & chosen]
+        reason = _exceeding(space, groups, asked, chosen, where)
+        if reason is not None:
             return Never({space.requests[i].key: reason for i in members}, reason)
     return None
+
+
+def _exceeding(
+    space: _Space,
+    groups: _Groups,
+    asked: Iterable[tuple[tuple[_Part, ...], int]],
+    chosen: int,
+    where: str,
+) -> str | None:
+    """Return what so many requests of each kind need beyond what their nodes have, in words."""
+    want = have = (0,) * len(space.names)
+    for parts, count in asked:
+        for part in parts:
+            n = len(part.positions) * count
+            want = tuple(w + v * n for w, v in zip(want, part.vector, strict=True))
+    for (vector, mask), count in groups.items():
+        if mask & chosen:
+            have = tuple(h + v * count for h, v in zip(have, vector, strict=True))
+    short = _short(have, want)
+    if not any(short):
+        return None
+    needed = _text(space, tuple(w if s else 0 for w, s in zip(want, short, strict=True)))
+    seen = _text(space, tuple(h if s else 0 for h, s in zip(have, short, strict=True)))
+    return f"together they need {needed}; the nodes{where} have {seen}"
 
 
 def _proof_by_places(space: _Space, groups: _Groups, kinds: _Kinds) -> Never | None:

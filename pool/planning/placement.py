@@ -21,7 +21,7 @@ from heapq import heapify, heappop, heappush
 from pool.errors import ConfigError
 from pool.planning import capacity as _capacity
 from pool.planning.capacity import Capacity
-from pool.planning.packing import ACCELERATORS, Fits, NotNow, Request, pack
+from pool.planning.packing import ACCELERATORS, Fits, NotNow, Request, pack, pack_equal
 from pool.planning.ranks import natural_key
 from pool.planning.resources import CPU, MEMORY, Resources, as_whole
 from pool.planning.shape import BundlePlan, ReplicaShape
@@ -198,7 +198,7 @@ def _most(plan: BundlePlan, wanted: int, topology: Topology) -> Capacity:
     low, high, reason = 0, wanted, ""
     while low < high:
         middle = (low + high + 1) // 2
-        verdict = pack([Request(f"replica {n}", plan) for n in range(middle)], empty)
+        verdict = pack_equal("replica {}".format, plan, middle, empty)
         if isinstance(verdict, Fits):
             low = middle
         else:

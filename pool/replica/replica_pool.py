@@ -391,19 +391,20 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         Args:
             policy: Between which sizes, how readily, and which load one member is meant for.
             metric: Returns the load of the whole pool, plain or async, or None when it cannot be
-                measured; by default it is `load`, and the policy's target is in calls.
+                measured; by default it is `load`, and the policy's target is in calls. One that
+                raises, or gives no number, changes nothing, and is told as `source_unavailable`.
             period_s: Seconds between measurements; more than 0.
 
         Raises:
             ConfigError: A value cannot be right.
         """
         self._check_open()
+        autosizer = None if policy is None else Autosizer(self, policy, metric, period_s)
         if self._autosizer is not None:
             self._autosizer.stop()
-            self._autosizer = None
-        if policy is not None:
-            self._autosizer = Autosizer(self, policy, metric, period_s)
-            self.spawn(self._autosizer.run)
+        self._autosizer = autosizer
+        if autosizer is not None:
+            self.spawn(autosizer.run)
 
     async def resize(self, size: int, reason: str) -> None:
         """Bring the pool to a size without waiting for it, and say why.

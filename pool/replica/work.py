@@ -24,6 +24,7 @@ from pool.dispatch.run import RunOptions, Spawner, finish_runs
 from pool.dispatch.stream import StreamRun
 from pool.dispatch.switchboard import Switchboard
 from pool.dispatch.target import Counter, Target
+from pool.dispatch.unattended import nobody
 from pool.errors import ConfigError, PoolError, PoolFailed
 from pool.host.info import ReplicaInfo
 from pool.host.parcel import SharedValue
@@ -113,12 +114,7 @@ class Work(ABC):
         self._check_open()
         rows = self._rows(on)
         if not any(rows):
-            has = "rank actor" if on == "rank" else "ready replica"
-            raise PoolError(
-                f"pool {self.name!r} has no {has} to call; scale it first, as in `await "
-                "pool.scale(1)`, and look at its snapshot() for the reasons"
-                + ("; rank actors are declared with ranks=" if on == "rank" else "")
-            )
+            raise PoolError(f"pool {self.name!r} {nobody(on)}")
         return rows
 
     async def run(
@@ -219,7 +215,8 @@ class Work(ABC):
             PoolFailed: From the iterator: the pool gave up and no member is left to work.
 
         Closing the results, or letting them go, asks members to stop what is in flight: async
-        functions are cancelled, plain ones run to their end.
+        functions are cancelled, plain ones run to their end. While nobody is there to work, items
+        wait; after a few seconds the log says so, as `work_waits`.
         """
         return self._map(
             work,

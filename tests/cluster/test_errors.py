@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -191,5 +192,77 @@ def test_what_cannot_be_pickled_is_told_from_what_can_in_a_sentence(world: World
                 assert "cannot pickle '_thread.lock' object" in str(caught.value)
                 assert "open them inside of the function" in str(caught.value)
                 assert len(str(caught.value)) < 400
+
+    anyio.run(main)
+
+
+class Unwilling:
+    """Raise something of its own when it is to be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise ValueError("cannot pickle it, says its class")
+
+
+@pytest.mark.parametrize("bad", [threading.Lock(), Unwilling()], ids=["a lock", "unwilling"])
+def test_an_argument_that_cannot_be_pickled_fails_its_own_call_alone(
+    world: World, bad: Any
+) -> None:
+    """Nothing hangs, nothing of it counts as under way, and others in the call are done."""
+
+    async def main() -> None:
+        async with make()() as replicas:
+            await replicas.scale(1, timeout_s=60)
+            with anyio.fail_after(60):
+                for call in (
+                    lambda: replicas.submit(abs, bad),
+                    lambda: anext(replicas.map(abs, [bad])),
+                    lambda: anext(replicas.map_unordered(abs, [bad], in_flight=1)),
+                    lambda: anext(replicas.stream(range, bad)),
+                ):
+                    with pytest.raises(pool.ConfigError, match="cannot pickle"):
+                        await call()
+                items = [*range(200), bad, *range(201, 300)]
+                results = replicas.map(abs, items, in_flight=8, errors="return")
+                outs = [out async for out in results]
+                assert isinstance(outs.pop(200), pool.ConfigError)
+                assert outs == items[:200] + items[201:]
+                batches = replicas.map(sorted, [1, bad, 3, 4], batch=4, errors="return")
+                outs = [out async for out in batches]
+                assert isinstance(outs.pop(1), pool.ConfigError)
+                assert outs == [1, 3, 4]
+            assert replicas.load == 0
+            assert [member.in_flight for member in replicas._incarnations()] == [0]
+
+    anyio.run(main)
+
+
+async def leave_by_and_by(code: int) -> None:
+    await anyio.sleep(0.01)
+    sys.exit(code)
+
+
+def test_sys_exit_in_a_function_arrives_as_an_error_and_its_member_lives(world: World) -> None:
+    """argparse calls it; Ray would end the actor, and the caller would hear of it half a minute on.
+
+    Rank actors and streams have their calls made in the same place.
+    """
+
+    async def main() -> None:
+        async with make()() as replicas:
+            await replicas.scale(1, timeout_s=60)
+            pids = await replicas.broadcast(os.getpid)
+            with anyio.fail_after(20):
+                for call in (
+                    lambda: replicas.submit(sys.exit, 3),
+                    lambda: replicas.submit(leave_by_and_by, 3),
+                    lambda: anext(replicas.map(sys.exit, [3])),
+                    lambda: replicas.broadcast(sys.exit, 3),
+                    lambda: replicas.broadcast(leave_by_and_by, 3),
+                    lambda: replicas.run(sys.exit, 3),
+                ):
+                    with pytest.raises(pool.RemoteError, match=r"SystemExit\(3\)") as caught:
+                        await call()
+                    assert "as sys.exit() does" in str(caught.value)
+            assert await replicas.broadcast(os.getpid) == pids
 
     anyio.run(main)

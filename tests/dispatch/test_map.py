@@ -21,12 +21,14 @@ from pool.cluster.interface import Actor, Fault, Identity
 from pool.dispatch.map import WINDOW, MapOptions, MapRun
 from pool.dispatch.results import Results
 from pool.dispatch.target import Target
-from pool.errors import MemberLost, NotAdmitted, PoolFailed
+from pool.errors import ConfigError, MemberLost, NotAdmitted, PoolFailed
 from pool.host.labour import Failure
 from pool.planning.restart import Cause
 from pool.testing import run
 
 POISON = -1
+UNSENDABLE = -2
+"""Stands for what cannot be pickled."""
 
 
 @dataclass
@@ -70,6 +72,7 @@ class FakePool:
     failed: PoolFailed | None = None
     ran: Counter[int] = field(default_factory=Counter)
     cluster: Any = None
+    name: str = "fake"
 
     def __post_init__(self) -> None:
         self.cluster = self
@@ -108,6 +111,9 @@ class FakePool:
     ) -> Callable[[], None]:
         async def call() -> None:
             try:
+                for (sent,) in args[-1]:
+                    if sent == UNSENDABLE or (isinstance(sent, list) and UNSENDABLE in sent):
+                        raise ConfigError("it cannot be pickled")
                 result = await self.do_jobs(actor.handle, *args)
             except Exception as error:
                 done(None, error)
@@ -134,6 +140,8 @@ class FakePool:
         return took_s, outcomes
 
     async def do(self, one: FakeMember, item: Any) -> Any:
+        if isinstance(item, list):
+            return [await self.do(one, each) for each in item]
         if not one.alive:
             await anyio.lowlevel.checkpoint()
             raise MemberLost("fake", Cause.CRASH, "was dead before")
@@ -285,5 +293,33 @@ def test_a_pool_that_gives_up_ends_the_map_and_not_with_a_wait() -> None:
             with pytest.raises(PoolFailed) as caught, anyio.fail_after(60):
                 await collect(results)
             assert caught.value is fake.failed
+
+    run(main, limit_s=3600)
+
+
+@pytest.mark.parametrize("batch", [None, 5])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_cannot_be_sent_fails_alone(batch: int | None, ordered: bool) -> None:
+    """Also among jobs that share a call, and in a batch, of which nothing was done."""
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            fake = FakePool(tasks, lambda item: 0.0)
+            fake.add()
+            items = [item for item in range(1, 60) if item % 11 != 7]
+            items.insert(40, UNSENDABLE)
+            options = MapOptions(
+                on="host", in_flight=8, batch=batch, ordered=ordered, errors="return", attempts=2
+            )
+            with anyio.fail_after(60):
+                outs = await collect(
+                    Results(MapRun(fake, "work", iter(items), options), raises=False)
+                )
+            failed = [out for out in outs if isinstance(out, Exception)]
+            assert [type(out) for out in failed] == [ConfigError]
+            assert outs.index(failed[0]) == 40 or not ordered
+            values = [out for out in outs if out not in failed]
+            assert sorted(values) == [2 * item for item in items if item != UNSENDABLE]
+            assert [one.in_flight for one in fake.members] == [0]
 
     run(main, limit_s=3600)

@@ -48,6 +48,18 @@ def test_the_most_replicas_of_a_shape(
     assert found.reason
 
 
+@pytest.mark.parametrize("wanted", [2_000, 2**40])
+@pytest.mark.parametrize("max_nodes", [None, 2])
+def test_however_many_are_asked_for_those_that_fit_are_found(
+    wanted: int, max_nodes: int | None
+) -> None:
+    found = capacity(ReplicaShape(devices=2, max_nodes=max_nodes), wanted, nodes(3, 3))
+    assert found.replicas == (2 if max_nodes is None else 3)
+    if max_nodes is None:
+        needed = f"together they need {2 * wanted:,} GPU".replace(",", "")
+        assert needed in found.reason.replace("_", "").replace(",", "")
+
+
 def test_all_that_were_asked_for_need_no_reason() -> None:
     assert capacity(ReplicaShape(devices=4), 2, nodes(8)).reason == ""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pool.errors import ConfigError
 from pool.planning import packing
-from pool.planning.packing import Fits, Never, NotFound, NotNow, Request, pack
+from pool.planning.packing import Fits, Never, NotFound, NotNow, Request, pack, pack_equal
 from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan
 from pool.planning.topology import ANY_NODE, Node, NodeSelector, Topology
@@ -132,6 +132,51 @@ def test_what_exceeds_the_sum_of_its_selected_nodes_is_never() -> None:
     mixed = pack([*both[:1], Request("x", bundle_plan(1, LABELLED, GPU=1)), both[2]], topology)
     assert isinstance(mixed, Never)
     assert set(mixed.blocked) == {"role rollout, slot 0", "x"}
+
+
+ZONE = NodeSelector(labels={"zone": "a"})
+EQUAL = [
+    BundlePlan((Resources({"GPU": 1}),), "STRICT_PACK", ANY_NODE, ""),
+    BundlePlan(
+        (Resources({"GPU": 2}), Resources({"GPU": 1, "CPU": 1})), "STRICT_SPREAD", ANY_NODE, ""
+    ),
+    BundlePlan((Resources({"GPU": 1}),), "STRICT_PACK", ZONE, ""),
+]
+
+
+def full_node(number: int) -> Node:
+    return node(f"n{number}", 4, cpus=8, labels={"zone": "ab"[number % 2]})
+
+
+@pytest.mark.parametrize("plan", EQUAL)
+@pytest.mark.parametrize("count", [1, 4, packing.NAMED, packing.NAMED + 1])
+def test_equal_requests_are_told_what_as_many_single_ones_are(plan: BundlePlan, count: int) -> None:
+    topology = Topology(tuple(map(full_node, range(4))))
+    whole = pack([Request(f"replica {number}", plan) for number in range(count)], topology)
+    found = pack_equal("replica {}".format, plan, count, topology)
+    assert type(found) is type(whole)
+    assert found.reason == whole.reason
+    if count <= packing.NAMED:
+        assert found == whole
+    else:
+        assert isinstance(found, Never)
+        assert len(found.blocked) == packing.NAMED
+
+
+def test_more_than_are_named_are_placed_all_the_same_where_they_fit() -> None:
+    plan = BundlePlan((Resources({"CPU": 0.001}),), "STRICT_PACK", ANY_NODE, "")
+    count = packing.NAMED + 1
+    topology = Topology((full_node(0),))
+    found = pack_equal("replica {}".format, plan, count, topology)
+    assert isinstance(found, Fits)
+    assert len(found.assignment) == count
+
+
+@pytest.mark.parametrize("plan", EQUAL)
+def test_a_number_that_nobody_could_count_to_is_refused_by_sums(plan: BundlePlan) -> None:
+    found = pack_equal(str, plan, 2**60, Topology((full_node(0),)))
+    assert isinstance(found, Never)
+    assert "together they need" in found.reason
 
 
 def test_what_does_not_fit_alone_is_never_and_named() -> None:

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.errors import ConfigError, InfeasibleError
-from pool.planning.placement import Placement, Separate, Shared, by_address, emptied, stay
+from pool.planning.placement import (
+    Deferred,
+    Placement,
+    Separate,
+    Shared,
+    by_address,
+    emptied,
+    stay,
+)
 from pool.planning.resources import Resources
 from pool.planning.shape import BundlePlan, ReplicaShape
 from pool.planning.topology import NodeSelector, Topology
@@ -55,6 +63,13 @@ def test_a_shared_role_that_fits_a_node_is_on_one(shape: ReplicaShape) -> None:
 def test_what_no_node_can_give_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="devices_per_node"):
         Shared(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("placement", [*BOTH, Deferred()])
+def test_however_many_are_asked_for_those_that_fit_are_counted(placement: Placement) -> None:
+    found = placement.capacity(TWO_DEVICES, 2**40, emptied(THREE))
+    assert found.replicas == 12
+    assert "together they need" in found.reason
 
 
 def test_six_replicas_of_two_devices_leave_a_node_of_eight_whole() -> None:

@@ -105,3 +105,113 @@ def test_a_period_that_is_none_is_refused() -> None:
             replicas.autosize(POLICY, period_s=0)
 
     story_of(story)
+
+
+def needs_more(load: float) -> float:
+    return load
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "field"),
+    [
+        (3, {}, "policy"),
+        (POLICY, {"metric": 5}, "metric"),
+        (POLICY, {"metric": needs_more}, "metric"),
+        (POLICY, {"period_s": "1"}, "period_s"),
+        (POLICY, {"period_s": None}, "period_s"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_at_the_call_and_the_last_stays_in_force(
+    policy: Any, options: dict[str, Any], field: str
+) -> None:
+    async def story(replicas: pool.ReplicaPool) -> None:
+        replicas.autosize(POLICY, metric=lambda: 4.0)
+        with pytest.raises(pool.ConfigError) as caught:
+            replicas.autosize(policy, **options)
+        assert caught.value.field == field
+        await anyio.sleep(10)
+        assert replicas.desired == 2
+
+    story_of(story)
+
+
+class Unspeakable(Exception):
+    """Have no words."""
+
+    def __repr__(self) -> str:
+        raise TypeError("no words")
+
+
+def raise_it() -> float:
+    raise Unspeakable
+
+
+@pytest.mark.parametrize(
+    "metric", [lambda: "x", lambda: [4], lambda: True, lambda: 10**400, raise_it]
+)
+def test_a_metric_that_gives_no_number_is_warned_of_once_and_changes_nothing(metric: Any) -> None:
+    async def story(replicas: pool.ReplicaPool) -> None:
+        await replicas.scale(2, timeout_s=600)
+        replicas.autosize(POLICY, metric=metric, period_s=1)
+        await anyio.sleep(100)
+        assert replicas.desired == 2
+        assert "could not be measured" in decisions(replicas)[-1].facts["reason"]
+        warnings = [
+            event for event in replicas.events() if event.kind is pool.EventKind.SOURCE_UNAVAILABLE
+        ]
+        assert [event.facts["source"] for event in warnings] == ["metric"]
+
+    story_of(story)
+
+
+class Single:
+    """Be a number of another package, as numpy's are."""
+
+    def __float__(self) -> float:
+        return 8.0
+
+
+def test_a_number_of_another_package_is_one() -> None:
+    async def story(replicas: pool.ReplicaPool) -> None:
+        wanted: Any = Single
+        replicas.autosize(POLICY, metric=wanted, period_s=1)
+        await anyio.sleep(10)
+        assert replicas.desired == 4
+
+    story_of(story)
+
+
+def test_a_cluster_that_cannot_be_asked_leaves_the_size_and_the_pool_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(replicas: pool.ReplicaPool) -> None:
+        await replicas.scale(1, timeout_s=600)
+
+        async def away() -> Any:
+            raise pool.SourceUnavailable("nobody answers")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(replicas.cluster, "topology", away)
+            replicas.autosize(POLICY, metric=lambda: 8.0, period_s=1)
+            await anyio.sleep(5)
+            assert replicas.desired == 1
+            assert "nobody answers" in decisions(replicas)[-1].facts["reason"]
+        await anyio.sleep(5)
+        assert replicas.desired == 4
+
+    story_of(story)
+
+
+@pytest.mark.parametrize("size", [5, [3, 5]])
+def test_a_size_that_the_load_overrules_is_given_up_at_once_and_said_so(size: Any) -> None:
+    async def story(replicas: pool.ReplicaPool) -> None:
+        await replicas.scale(1, timeout_s=600)
+        policy = pool.ElasticPolicy(min_size=1, max_size=2, target=2)
+        replicas.autosize(policy, metric=lambda: 1.0, period_s=1)
+        began = anyio.current_time()
+        result = await replicas.scale(size, timeout_s=600)
+        assert anyio.current_time() - began < 10
+        assert result.superseded
+        assert (result.requested, result.desired) == (5, replicas.desired) == (5, 2)
+
+    story_of(story)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -431,3 +432,190 @@ def test_who_waits_behind_a_cut_link_is_told_when_the_pool_has_done_with_the_mem
             await replicas.wait_settled(800)
 
     story_of(story, size=1, health=pool.HealthPolicy(period_s=1, timeout_s=1, failures=3))
+
+
+def of_no_hash(item: int) -> Any:
+    return item if item < 5 else [item]
+
+
+def that_raises(item: int) -> int:
+    if item == 5:
+        raise LookupError("the key's own")
+    return item
+
+
+async def slowly(items: range) -> AsyncIterator[int]:
+    for item in items:
+        await anyio.sleep(0.01)
+        yield item
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [(of_no_hash, "cannot be hashed"), (that_raises, "the key's own")],
+)
+def test_a_key_that_is_wrong_ends_the_map_after_what_was_read(
+    key: Callable[[int], Any], error: str, is_async: bool
+) -> None:
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        items: Any = slowly(range(10)) if is_async else range(10)
+        results = replicas.map("quick", items, key=key)
+        assert [(await anext(results))[1] for _ in range(5)] == list(range(5))
+        with pytest.raises((pool.ConfigError, LookupError), match=error), anyio.fail_after(60):
+            await anext(results)
+        assert replicas.load == 0
+
+    story_of(story, size=1)
+
+
+def test_a_key_that_is_none_is_refused_at_once() -> None:
+    async def story(cluster: SimulatedCluster, replicas: pool.ReplicaPool) -> None:
+        wrong: Any = 5
+        with pytest.raises(pool.ConfigError, match="key is 5"):
+            replicas.map("quick", [1], key=wrong)
+        wrong = [1]
+        with pytest.raises(pool.ConfigError, match="cannot be hashed") as caught:
+            replicas.submit("quick", 1, key=wrong)
+        assert caught.value.field == "key"
+        assert (await replicas.submit("quick", 1, key=(1, "a")))[1] == 1
+
+    story_of(story, size=1)
+
+
+class Awkward(Exception):
+    """Refuse to be written on, as a frozen dataclass does."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+class Shapeless:
+    """Have no length, as an array of no dimension, and no words."""
+
+    def __len__(self) -> int:
+        raise TypeError("len() of unsized object")
+
+    def __repr__(self) -> str:
+        raise TypeError("no words")
+
+
+class Odd(pool.NodeHost):
+    """Raise, and return, what is awkward to tell of."""
+
+    def leave(self, item: Any) -> Any:
+        sys.exit(item)
+
+    async def leave_async(self, item: Any) -> Any:
+        await anyio.sleep(0.1)
+        sys.exit(item)
+
+    def leave_amid(self, item: Any) -> Iterator[int]:
+        yield 1
+        sys.exit(item)
+
+    async def leave_amid_async(self, item: Any) -> AsyncIterator[int]:
+        yield 1
+        sys.exit(item)
+
+    def stop(self, item: Any) -> Any:
+        raise StopIteration(item)
+
+    async def stop_async(self, item: Any) -> Any:
+        raise StopAsyncIteration(item)
+
+    def refuse(self, item: Any) -> Any:
+        raise Awkward(item)
+
+    def shapeless(self, items: list[Any]) -> Any:
+        return Shapeless()
+
+
+def test_awkward_errors_and_values_arrive_and_nobody_waits_for_them() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with pool.ReplicaPool("r", shape=shape, host=Odd, cluster=cluster) as replicas:
+            await replicas.scale(1)
+            with anyio.fail_after(60):
+                for method in ("stop", "stop_async"):
+                    with pytest.raises(RuntimeError, match="Stop"):
+                        await replicas.submit(method, 1)
+                    with pytest.raises(RuntimeError, match="Stop"):
+                        await anext(replicas.map(method, [1]))
+                with pytest.raises(Awkward):
+                    await replicas.submit("refuse", 1)
+                results = replicas.map("shapeless", [1, 2], batch=2, errors="return")
+                outs = [out async for out in results]
+                assert all("an object of Shapeless" in str(out) for out in outs)
+                assert len(outs) == 2
+            assert replicas.load == 0
+
+    run(main, limit_s=86_400)
+
+
+@pytest.mark.parametrize("method", ["leave", "leave_async"])
+def test_a_function_that_calls_sys_exit_fails_and_its_member_stays(method: str) -> None:
+    """argparse does so, of a mistake in its arguments."""
+
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with pool.ReplicaPool("r", shape=shape, host=Odd, cluster=cluster) as replicas:
+            await replicas.scale(1)
+            calls: list[Callable[[], Awaitable[Any]]] = [
+                lambda: replicas.submit(method, 3),
+                lambda: anext(replicas.map(method, [3])),
+                lambda: replicas.broadcast(method, 3),
+                lambda: replicas.hosts()[0][0].call(method, 3),
+                lambda: replicas.run(sys.exit, 3),
+            ]
+            for call in calls:
+                with anyio.fail_after(5), pytest.raises(pool.RemoteError) as caught:
+                    await call()
+                assert "SystemExit(3), as sys.exit() does" in str(caught.value)
+            for amid in ("leave_amid", "leave_amid_async"):
+                values = replicas.stream(amid, 3)
+                assert await anext(values) == 1
+                with anyio.fail_after(5), pytest.raises(pool.RemoteError):
+                    await anext(values)
+            kinds = {event.kind for event in replicas.events()}
+            assert pool.EventKind.MEMBER_FAULT not in kinds, "its member lives"
+
+    run(main, limit_s=86_400)
+
+
+@pytest.mark.parametrize("way", ["map", "submit", "stream"])
+def test_work_for_a_pool_that_nobody_scaled_waits_and_says_so_once(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)])
+        shape = pool.ReplicaShape(devices=8)
+        async with pool.ReplicaPool("r", shape=shape, host=Mill, cluster=cluster) as replicas:
+            outs: list[Any] = []
+
+            async def work() -> None:
+                match way:
+                    case "map":
+                        outs.append(await anext(replicas.map("count", [3])))
+                    case "submit":
+                        outs.append(await replicas.submit("count", 3))
+                    case _:
+                        outs.append([out async for out in replicas.stream("count", 3)])
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work)
+                await anyio.sleep(1)
+                assert "work_waits" not in caplog.text
+                await anyio.sleep(100)
+                assert caplog.text.count("work_waits") == 1
+                assert "scale it first, as in `await pool.scale(1)`" in caplog.text
+                assert outs == []
+                await replicas.scale(1)
+            assert outs == [[0, 1, 2]]
+            await replicas.scale(0)
+            await anyio.sleep(100)
+            assert caplog.text.count("work_waits") == 1, "nothing waits any more"
+
+    run(main, limit_s=86_400)

@@ -182,7 +182,13 @@ class RayCluster(Cluster):
             raise error_of(error, actor.identity.member) from None
 
     def begin(self, actor: Actor, method: str, *args: Any, done: Done) -> Callable[[], None]:
-        ref = _send(actor.handle.call, method, args)
+        try:
+            ref = _send(actor.handle.call, method, args)
+        except Exception as error:
+            # In a later turn: whoever begins calls has yet to take note of this one.
+            told = error_of(error, actor.identity.member)
+            asyncio.get_running_loop().call_soon(done, None, told)
+            return _nothing
         return self._arrivals.expect(ref, actor.identity.member, done)
 
     def share(self, value: Any) -> Any:
@@ -286,9 +292,18 @@ def _send(method: Any, *args: Any) -> Any:
     """
     try:
         return method.remote(*args)
+    except exceptions.RayError:
+        raise
     except TypeError as error:
         # Ray's own text goes on for pages; what could not be pickled is said by its cause.
         raise unsendable(error.__cause__ or error) from error
+    except Exception as error:
+        # What an argument's own way of being pickled raises.
+        raise unsendable(error) from error
+
+
+def _nothing() -> None:
+    """Stop nothing: the call was not sent."""
 
 
 def unsendable(error: BaseException) -> ConfigError:
