@@ -85,7 +85,10 @@ class NodeHost:
         return await self.desk.lease_port()
 
     def check_health(self) -> Any:
-        """Return when all is well; raise, saying what is wrong, when not."""
+        """Return when all is well; raise, saying what is wrong, when not.
+
+        What it returns is not looked at, but for False, which counts as an error that says nothing.
+        """
 
     def shutdown(self) -> Any:
         """Put down what `start` and later calls set up. It is given a part of the drain's time."""
