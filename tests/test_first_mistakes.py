@@ -302,6 +302,33 @@ def test_a_health_check_that_returns_false_counts_as_a_failure() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("name", ["index", "hosts", "bundle", "context", "desk"])
+def test_a_node_host_that_asks_in_its_constructor_where_it_is_is_told_when(name: str) -> None:
+    class Hasty(pool.NodeHost):
+        def __init__(self, asks: bool) -> None:
+            if asks:
+                getattr(self, name)
+
+        def start(self) -> str:
+            return f"{getattr(self, name)!r}"
+
+    with pytest.raises(AttributeError, match=says(f"Hasty.{name} is there from start() on")):
+        Hasty(True)
+    assert not hasattr(Hasty(False), name)
+
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make(host=Hasty, host_args=(False,)) as replicas:
+            await replicas.scale(1)
+            info = replicas[0].info
+            assert info is not None
+            assert info.hosts[0].extra
+        async with make(host=Hasty, host_args=(True,)) as replicas:
+            with pytest.raises(pool.SizeUnreachable, match=says("not yet in __init__")):
+                await replicas.scale(1)
+
+    play(main)
+
+
 def test_a_blocking_pool_on_an_event_loop_is_refused_with_what_to_use() -> None:
     async def main() -> None:
         with (
