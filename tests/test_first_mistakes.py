@@ -180,6 +180,173 @@ def test_a_node_host_that_could_not_be_made_or_started_is_refused_where_it_is_gi
     play(main)
 
 
+MAKING: list[tuple[dict[str, Any], str, str]] = [
+    ({"cluster": "ray"}, "cluster", "leave it out, after `ray.init(...)`"),
+    ({"processes": pool.Process(["true"])}, "processes", "give a list of pool.Process values"),
+    ({"processes": "true"}, "processes", "give a list of pool.Process values"),
+    ({"notices": pool.notices.DrainingNodes()}, "notices", "give a list of sources from"),
+    ({"host_restart": 1}, "host_restart", "host_restart is 1; give a RestartPolicy"),
+    ({"shares": 0.5}, "shares", "give Peers(...) or MainAndSides(...)"),
+    ({"ports": "8000-9000"}, "ports", "give a PortRange"),
+    ({"runtime_env": ["x"]}, "runtime_env", "runtime_env is ['x']; give a dict"),
+    ({"detached": "yes"}, "detached", "detached is 'yes'; give True or False"),
+    ({"cluster_grows": 1}, "cluster_grows", "give True or False"),
+    ({"hosts_hold_devices": "no"}, "hosts_hold_devices", "give True or False"),
+    ({"instance": "a/b"}, "instance", "instance is 'a/b'; give 1 to 100 letters"),
+    ({"instance": "a:b"}, "instance", "or leave it out"),
+    ({"lease_s": True}, "lease_s", "lease_s is True; give more than 0 seconds"),
+]
+
+
+@pytest.mark.parametrize(("options", "field", "text"), MAKING)
+def test_a_value_of_another_kind_is_refused_where_it_is_given(
+    options: dict[str, Any], field: str, text: str
+) -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        with pytest.raises(pool.ConfigError, match=says(text)) as caught:
+            make(**options)
+        assert caught.value.field == field
+
+    play(main)
+
+
+def test_what_a_pool_is_changed_to_is_checked_alike() -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make() as replicas:
+            for change in ({"runtime_env": ["x"]}, {"processes": pool.Process(["true"])}):
+                with pytest.raises(pool.ConfigError, match="give a"):
+                    await replicas.change(**change)
+
+    play(main)
+
+
+@pytest.mark.parametrize("timeout_s", ["5", -1, True, float("nan"), [5]])
+def test_a_time_out_that_is_none_is_refused_before_anything_is_asked(timeout_s: Any) -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make() as replicas:
+            asked: list[Callable[..., Awaitable[Any]]] = [
+                lambda **options: replicas.scale(1, **options),
+                lambda **options: replicas.broadcast(abs, 1, **options),
+                lambda **options: replicas.run(abs, 1, **options),
+                replicas.drain,
+                replicas.wait_settled,
+            ]
+            for ask in asked:
+                with pytest.raises(pool.ConfigError, match="give a number of seconds") as caught:
+                    await ask(timeout_s=timeout_s)
+                assert caught.value.field == "timeout_s"
+            assert replicas.desired == 0
+
+    play(main)
+
+
+def test_a_wait_that_took_too_long_says_for_what() -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make(shape=pool.ReplicaShape(devices=3)) as replicas:
+            await replicas.scale(1)
+            with pytest.raises(TimeoutError, match=says("broadcast of sleep to 1 hosts of pool")):
+                await replicas.broadcast(anyio.sleep, 60, timeout_s=5)
+
+            async def fail() -> None:
+                raise TimeoutError("of its own")
+
+            with pytest.raises(TimeoutError, match="of its own"):
+                await replicas.broadcast(fail, timeout_s=5)
+            replicas.cluster.crash(replicas[0].actor)  # type: ignore[attr-defined]
+            while replicas.is_settled:
+                await replicas.changed()
+            with pytest.raises(TimeoutError, match=says("within 0.001 s: 0 of 1 members")):
+                await replicas.wait_settled(0.001)
+
+    play(main)
+
+
+@pytest.mark.parametrize("env", [{"A": "1"}, "torch", pool.rendezvous.torch])
+def test_an_env_that_builds_no_environments_is_refused(env: Any) -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make() as replicas:
+            await replicas.scale(1)
+            for call in (replicas.broadcast, replicas.run):
+                with pytest.raises(pool.ConfigError, match=says("rendezvous.torch()")) as caught:
+                    await call(abs, 1, env=env)
+                assert caught.value.field == "env"
+
+    play(main)
+
+
+@pytest.mark.parametrize("name", ["a/3", "a/b/0", "a/0.1"])
+def test_a_name_that_reads_like_a_slot_is_refused(name: str) -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        cluster = make().cluster
+        with pytest.raises(pool.ConfigError, match=says("not ending like a slot's")) as caught:
+            pool.ReplicaPool(name, shape=SHAPE, cluster=cluster)
+        assert caught.value.field == "name"
+        for good in ("a/b", "a/3b", "a/3/b", "a3", "3", "a/v3", "a/b.3"):
+            pool.ReplicaPool(good, shape=SHAPE, cluster=cluster)
+
+    play(main)
+
+
+def test_a_pool_that_is_made_outside_of_a_loop_is_told_where_to_make_it() -> None:
+    cluster = SimulatedCluster([SimNode(gpus=4)])
+    with pytest.raises(pool.ConfigError, match=says("`asyncio.run(main())`")) as caught:
+        pool.ReplicaPool("a", shape=SHAPE, cluster=cluster)
+    assert "async with ReplicaPool(...)" in str(caught.value)
+    assert "with pool.blocking.ReplicaPool(...)" in str(caught.value)
+
+
+def test_a_health_check_that_returns_false_counts_as_a_failure() -> None:
+    class Says(pool.NodeHost):
+        is_well = True
+
+        def check_health(self) -> bool:
+            return self.is_well
+
+        def fall_ill(self) -> None:
+            self.is_well = False
+
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make(host=Says, health=pool.HealthPolicy(grace_s=0)) as replicas:
+            await replicas.scale(1)
+            await anyio.sleep(60)
+            assert not replicas.failures
+            await replicas.broadcast("fall_ill")
+            while not replicas.failures:
+                await replicas.changed()
+            [failure] = replicas.failures
+            assert failure.cause is pool.Cause.UNHEALTHY
+            assert "Says.check_health returned False; raise an error" in failure.detail
+
+    play(main)
+
+
+@pytest.mark.parametrize("name", ["index", "hosts", "bundle", "context", "desk"])
+def test_a_node_host_that_asks_in_its_constructor_where_it_is_is_told_when(name: str) -> None:
+    class Hasty(pool.NodeHost):
+        def __init__(self, asks: bool) -> None:
+            if asks:
+                getattr(self, name)
+
+        def start(self) -> str:
+            return f"{getattr(self, name)!r}"
+
+    with pytest.raises(AttributeError, match=says(f"Hasty.{name} is there from start() on")):
+        Hasty(True)
+    assert not hasattr(Hasty(False), name)
+
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make(host=Hasty, host_args=(False,)) as replicas:
+            await replicas.scale(1)
+            info = replicas[0].info
+            assert info is not None
+            assert info.hosts[0].extra
+        async with make(host=Hasty, host_args=(True,)) as replicas:
+            with pytest.raises(pool.SizeUnreachable, match=says("not yet in __init__")):
+                await replicas.scale(1)
+
+    play(main)
+
+
 def test_a_blocking_pool_on_an_event_loop_is_refused_with_what_to_use() -> None:
     async def main() -> None:
         with (

@@ -1,4 +1,4 @@
-"""What is meant by `POOL` and `POOL/SLOT`."""
+"""What is meant by `POOL` and `POOL/SLOT`. No pool's name ends like the second."""
 
 from __future__ import annotations
 

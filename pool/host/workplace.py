@@ -54,10 +54,17 @@ class Workplace:
         return self._context
 
     async def check_health(self) -> None:
-        """Let the user's object say whether it is well, if it has an opinion."""
+        """Let the user's object say whether it is well, if it has an opinion.
+
+        Raises:
+            RuntimeError: It returned False, where it was to raise what is wrong.
+        """
         check = getattr(self.subject, "check_health", None)
-        if check is not None:
-            await finish(check())
+        if check is not None and await finish(check()) is False:
+            raise RuntimeError(
+                f"{type(self.subject).__name__}.check_health returned False; raise an error that "
+                'says what is wrong, as in `raise RuntimeError("no progress")`'
+            )
 
     async def lifeline(self, seen: int) -> News:
         """Wait for news beyond version `seen`."""

@@ -23,6 +23,13 @@ import anyio
 
 from pool.cluster.interface import Actor, Cluster
 from pool.errors import ConfigError, PoolFailed, SizeUnreachable
+from pool.manager.arguments import (
+    check_cluster,
+    check_flag,
+    check_instance,
+    check_on_loop,
+    check_timeout,
+)
 from pool.manager.events import Event
 from pool.manager.ladder import MemberReport
 from pool.manager.member import InfoT, Member, by_rank
@@ -43,7 +50,7 @@ from pool.planning.sizes import largest_reachable, valid_sizes
 from pool.window.display import Display
 from pool.window.requests import Request
 
-NAME_PATTERN = re.compile(r"(?!.*/\d+\.\d+$)[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
+NAME_PATTERN = re.compile(r"(?!.*/\d+(\.\d+)?$)[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 
 
 class ResourcePoolManager(Rolls[InfoT]):
@@ -54,7 +61,8 @@ class ResourcePoolManager(Rolls[InfoT]):
     pool is left (INV-4).
 
     Args:
-        name: The pool's name: letters, digits, `_ . / -`, up to 100 of them.
+        name: The pool's name: letters, digits, `_ . / -`, up to 100 of them; not ending like a
+            slot's, as in `a/3`.
         cluster: The world to work in.
         policies: How members are polled, restarted and drained; sensible ones when left out.
         notices: Who is asked whether a node will go away.
@@ -84,10 +92,15 @@ class ResourcePoolManager(Rolls[InfoT]):
         if not (isinstance(name, str) and self.name_pattern.fullmatch(name)):
             raise ConfigError(
                 f"the pool's name is {name!r}; give 1 to 100 letters, digits or any of _ . / -, "
-                "beginning with a letter or digit, and not ending like a member's, as in /0.1",
+                "beginning with a letter or digit, and not ending like a slot's or a "
+                "member's, as in /0 or /0.1",
                 "name",
             )
+        check_cluster(cluster)
+        check_flag(detached, "detached")
         instance = secrets.token_hex(4) if instance is None else instance
+        check_instance(instance)
+        check_on_loop(type(self).__name__, name)
         super().__init__(name, cluster, instance, policies or Policies(), notices, detached, keep_s)
         # The calls of `scale`, by number: the last that was asked, and the last that took effect.
         self._asked = self._in_force = 0
@@ -171,7 +184,8 @@ class ResourcePoolManager(Rolls[InfoT]):
             fewer may have been reached; the pool goes on trying.
 
         Raises:
-            ConfigError: A size is no whole number, is negative, or is 0 among several.
+            ConfigError: A size is no whole number, is negative, or is 0 among several; or the
+                time-out is no number of seconds.
             InfeasibleError: The cluster could never hold any of these sizes; nothing was created.
             SizeUnreachable: The time is up, or the pool gave up, and none of several sizes was
                 reached, or nothing of a single one. The pool is back at the size it had before.
@@ -181,6 +195,7 @@ class ResourcePoolManager(Rolls[InfoT]):
         """
         self._check_open()
         sizes = valid_sizes(size)
+        check_timeout(timeout_s)
         self._asked = number = self._asked + 1
         sizes = await self.check_size(sizes)
         target = sizes[-1]
@@ -382,9 +397,17 @@ class ResourcePoolManager(Rolls[InfoT]):
         Raises:
             PoolFailed: The pool gave up.
             TimeoutError: It did not settle within `timeout_s` seconds.
+            ConfigError: The time-out is no number of seconds.
         """
-        with anyio.fail_after(timeout_s):
+        check_timeout(timeout_s)
+        with anyio.move_on_after(timeout_s) as wait:
             await self._until(lambda: self._failed is not None or self.is_settled)
+        if wait.cancelled_caught:
+            missing = "".join(f"; slot {slot}: {why}" for slot, why in self._missing().items())
+            raise TimeoutError(
+                f"pool {self.name!r} did not settle within {timeout_s} s: {self._ready()} of "
+                f"{self._goal.desired} members are ready{missing}"
+            )
         if self._failed is not None:
             raise self._failed
 

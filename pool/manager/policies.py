@@ -63,7 +63,8 @@ class Policies:
                 raise ConfigError(f"{name} is {value!r}; give a whole number, 0 or more", name)
         for name in ("start_timeout_s", "lease_s"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (is_number and 0 < value < math.inf):
                 raise ConfigError(f"{name} is {value!r}; give more than 0 seconds", name)
         least_s = POLLS_A_LEASE * (self.health.period_s + self.health.timeout_s)
         if self.lease_s < least_s:

@@ -91,7 +91,20 @@ class ReplicaShape:
             to_units(self.cpus, "cpus")
         if self.memory_bytes is not None:
             as_whole(self.memory_bytes, "memory_bytes")
+        given: object = self.selector
+        if not isinstance(given, NodeSelector):
+            raise ConfigError(
+                f"selector is {given!r}; give a NodeSelector, such as "
+                'NodeSelector(labels={"zone": "a"})',
+                "selector",
+            )
+        further: object = self.extra
+        if not isinstance(further, Mapping):
+            raise ConfigError(
+                f'extra is {further!r}; give amounts by resource, as in {{"TPU-head": 1}}', "extra"
+            )
         for name, amount in self.extra.items():
+            as_name(name, "extra")
             to_units(amount, f"extra.{name}")
             if name in (CPU, MEMORY, self.device):
                 raise ConfigError(f"extra holds {name!r}, which has its own field", "extra")

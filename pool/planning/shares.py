@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from pool.errors import ConfigError, InfeasibleError
 from pool.planning.resources import (
@@ -48,6 +48,7 @@ class ColocationShares:
     reason: str
 
 
+@runtime_checkable
 class Shares(Protocol):
     """Say how the bundles of a role are shared with roles that live beside it."""
 

@@ -10,7 +10,7 @@ hosts. Whoever wants another order gives the places in that order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -144,6 +144,23 @@ def check_scope(scope: Scope) -> None:
     """
     if scope not in ("replica", "pool"):
         raise ConfigError(f"scope is {scope!r}; give 'replica' or 'pool'", "scope")
+
+
+def check_rendezvous(given: object, field: str) -> None:
+    """Refuse what builds no environments. None stands for no rendezvous.
+
+    Raises:
+        ConfigError: It is no rendezvous, such as the variables themselves.
+    """
+    if given is None or isinstance(given, Rendezvous):
+        return
+    message = f"{field} is {given!r}; give what pool.rendezvous makes, such as rendezvous.torch()"
+    if isinstance(given, Mapping):
+        message += (
+            ", or an object of your own subclass of Rendezvous; variables that are the same "
+            "everywhere are RunOptions(env=...) of a run, or the env of a Process"
+        )
+    raise ConfigError(message, field)
 
 
 def check_port(port: int | None) -> None:

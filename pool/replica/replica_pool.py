@@ -25,6 +25,7 @@ from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
+from pool.manager.arguments import check_cluster, check_flag, check_instance_of, several
 from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.member import Incarnation, Member
@@ -161,6 +162,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         detached: bool = False,
         keep_s: float | None = None,
     ) -> None:
+        notices = several(notices, "notices", "sources from pool.notices")
         node_sources = tuple(source for source in notices if isinstance(source, NodeNoticeSource))
         sources = [source for source in notices if isinstance(source, ClusterNoticeSource)]
         if len(node_sources) + len(sources) < len(notices):
@@ -177,6 +179,17 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 "subclass of Placement",
                 "placement",
             )
+        if cluster is not None:
+            check_cluster(cluster)
+        check_flag(hosts_hold_devices, "hosts_hold_devices")
+        check_flag(cluster_grows, "cluster_grows")
+        check_flag(detached, "detached")
+        check_instance_of(
+            host_restart, RestartPolicy, "host_restart", "a RestartPolicy, or leave it out"
+        )
+        check_instance_of(shares, Shares, "shares", "Peers(...) or MainAndSides(...)")
+        check_instance_of(ports, PortRange, "ports", "a PortRange")
+        processes = several(processes, "processes", "pool.Process values")
         policies = Policies(
             health=HealthPolicy() if health is None else health,
             restart=RestartPolicy() if restart is None else restart,
@@ -202,7 +215,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             ),
             runtime_env=runtime_env,
         )
-        workers = Workers(ranks=ranks, processes=tuple(processes), rendezvous=rendezvous)
+        workers = Workers(ranks=ranks, processes=processes, rendezvous=rendezvous)
         first = Revision(shape, hosts, workers)
         cluster = connect() if cluster is None else cluster
         super().__init__(
@@ -333,7 +346,11 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 "host_args": host_args,
                 "runtime_env": runtime_env,
                 "ranks": ranks,
-                "processes": None if processes is None else tuple(processes),
+                "processes": (
+                    None
+                    if processes is None
+                    else several(processes, "processes", "pool.Process values")
+                ),
             }
         )
         if shape is not None and self.desired:

@@ -37,6 +37,13 @@ class Revision:
                 "ReplicaShape(devices=8) or ReplicaShape(cpus=2)",
                 "shape",
             )
+        runtime_env: object = self.hosts.runtime_env
+        if runtime_env is not None and not isinstance(runtime_env, dict):
+            raise ConfigError(
+                f"runtime_env is {runtime_env!r}; give a dict of Ray's, as in "
+                '{"pip": ["x"]} or {"env_vars": {"NAME": "value"}}',
+                "runtime_env",
+            )
         check_host_class(self.hosts.host_class, self.hosts.host_args)
         if self.workers.is_gang and self.hosts.policies.restart.intensity:
             raise ConfigError(

@@ -28,8 +28,9 @@ from pool.dispatch.unattended import nobody
 from pool.errors import ConfigError, PoolError, PoolFailed
 from pool.host.info import ReplicaInfo
 from pool.host.parcel import SharedValue
+from pool.manager.arguments import check_timeout
 from pool.manager.member import Incarnation
-from pool.rendezvous.base import Rendezvous
+from pool.rendezvous.base import Rendezvous, check_rendezvous
 from pool.replica.host import Host
 
 Served = Sequence[tuple[Spawner, Incarnation[ReplicaInfo]]]
@@ -91,9 +92,11 @@ class Work(ABC):
         Raises:
             MemberLost: A host died. Results of others are lost; the call is not repeated.
             TimeoutError: It took longer than `timeout_s`.
+            ConfigError: A value cannot be right.
             Exception: What the function raised, on the first host where it did.
 
-        On cancellation, calls that are under way on hosts run to their end there.
+        On cancellation, and when the time is up, calls that are under way on hosts run to their end
+        there.
         """
         if env is not None and on != "host":
             raise ConfigError(
@@ -101,14 +104,21 @@ class Work(ABC):
                 "each other by the rendezvous of their Ranks",
                 "env",
             )
+        check_rendezvous(env, "env")
+        check_timeout(timeout_s)
         rows = self._rows_to_call(on)
         hosts = self.hosts() if env is not None else []
         infos = [[host.info for host in row] for row in hosts]
         targets = [target for row in rows for target in row]
-        with anyio.fail_after(timeout_s):
+        with anyio.move_on_after(timeout_s):
             async with environments(self.cluster, infos, env) as variables:
                 results = await broadcast(self.cluster, targets, work, args, variables)
-        return results if flat else in_rows(results, rows)
+            return results if flat else in_rows(results, rows)
+        called = work if isinstance(work, str) else getattr(work, "__qualname__", repr(work))
+        raise TimeoutError(
+            f"the broadcast of {called} to {len(targets)} {on}s of pool {self.name!r} took longer "
+            f"than {timeout_s} s; calls that are under way run to their end there"
+        )
 
     def _rows_to_call(self, on: str) -> list[list[Target]]:
         self._check_open()
@@ -146,11 +156,13 @@ class Work(ABC):
             MemberLost: A process, a host or its node died. The call is not repeated; see
                 `run_resumable`.
             TimeoutError: It took longer than `timeout_s`.
-            ConfigError: A bundle does not hold what a run needs.
+            ConfigError: A value cannot be right, or a bundle does not hold what a run needs.
             Exception: What the function raised, on the first host where it did.
 
         On cancellation, and with the first error, every process is killed.
         """
+        check_rendezvous(env, "env")
+        check_timeout(timeout_s)
         self._rows_to_call("host")
         rows = self.hosts()
         infos = [[host.info for host in row] for row in rows]

@@ -10,7 +10,7 @@ from pool.cluster.at_once import at_once
 from pool.cluster.interface import Cluster
 from pool.errors import ConfigError
 from pool.host.info import HostInfo
-from pool.rendezvous.base import Place, Rendezvous
+from pool.rendezvous.base import Place, Rendezvous, check_rendezvous
 from pool.rendezvous.ports import PortBook
 from pool.replica.ranks import Ranks, start_ranks
 
@@ -39,10 +39,7 @@ class Workers:
     def __post_init__(self) -> None:
         if self.ranks is not None and not isinstance(self.ranks, Ranks):
             raise ConfigError(f"ranks is {self.ranks!r}; give a pool.Ranks", "ranks")
-        if self.rendezvous is not None and not isinstance(self.rendezvous, Rendezvous):
-            raise ConfigError(
-                f"rendezvous is {self.rendezvous!r}; give one of pool.rendezvous", "rendezvous"
-            )
+        check_rendezvous(self.rendezvous, "rendezvous")
         if self.rendezvous is not None and not self.processes:
             raise ConfigError(
                 "rendezvous is given without processes; rank actors have theirs in pool.Ranks",

@@ -5,6 +5,7 @@ from pool.testing.faults import FaultPlan as FaultPlan
 from pool.testing.meters import MeterBook as MeterBook
 from pool.testing.room import SimNode as SimNode
 from pool.testing.virtual_time import Deadlock as Deadlock
+from pool.testing.virtual_time import RealWorld as RealWorld
 from pool.testing.virtual_time import SimulationError as SimulationError
 from pool.testing.virtual_time import TimeLimit as TimeLimit
 from pool.testing.virtual_time import VirtualTime as VirtualTime
@@ -16,6 +17,7 @@ __all__ = [
     "Deadlock",
     "FaultPlan",
     "MeterBook",
+    "RealWorld",
     "SimNode",
     "SimulatedCluster",
     "SimulationError",

@@ -254,6 +254,10 @@ def test_a_shape_is_refused_exactly_if_no_split_fits_and_the_smallest_is_chosen(
         ({"devices": 2, "min_nodes": 3}, "min_nodes"),
         ({"devices": 2, "extra": {"CPU": 1}}, "extra"),
         ({"devices": 2, "extra": {"x": -1}}, "extra.x"),
+        ({"devices": 2, "extra": ["x"]}, "extra"),
+        ({"devices": 2, "extra": {1: 1}}, "extra"),
+        ({"devices": 2, "selector": {"zone": "a"}}, "selector"),
+        ({"devices": 2, "selector": None}, "selector"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_refused_by_field(
