@@ -213,7 +213,11 @@ def test_a_value_of_another_kind_is_refused_where_it_is_given(
 def test_what_a_pool_is_changed_to_is_checked_alike() -> None:
     async def main(make: Callable[..., pool.ReplicaPool]) -> None:
         async with make() as replicas:
-            for change in ({"runtime_env": ["x"]}, {"processes": pool.Process(["true"])}):
+            changes: list[dict[str, Any]] = [
+                {"runtime_env": ["x"]},
+                {"processes": pool.Process(["true"])},
+            ]
+            for change in changes:
                 with pytest.raises(pool.ConfigError, match="give a"):
                     await replicas.change(**change)
 
