@@ -7,11 +7,13 @@ line that raised it is what its author looks for. The whole of it is in the log 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 
 from pool.errors import MemberFailed, PoolError, RemoteError
 
 LINES = 20
 CHARACTERS = 2000
+RAISED_IN = "raised in "
 
 
 def trace_of(error: BaseException) -> str:
@@ -22,8 +24,40 @@ def trace_of(error: BaseException) -> str:
         case PoolError():
             return ""  # Its sentence is written to be enough.
         case _:
-            # NB: ends with the notes, and so with the traceback of the process that it came from.
-            return last_lines("".join(traceback.format_exception(error)))
+            # Of what came from another process, our own frames say nothing of where it was raised.
+            return last_lines(_note_of(error) or "".join(traceback.format_exception(error)))
+
+
+def note_trace(error: BaseException, member: str, text: str | None = None) -> None:
+    """Add a note to an error that says where it was raised, unless it has one.
+
+    Args:
+        error: The error.
+        member: Whose process it was raised in.
+        text: The traceback; the error's own when left out, in its last lines.
+    """
+    if not _note_of(error):
+        if text is None:
+            text = last_lines("".join(traceback.format_exception(error)))
+        error.add_note(f"{RAISED_IN}{member}:\n{text}")
+
+
+def with_trace(error: Exception, member: str) -> Exception:
+    """Return the error of a start, to be raised in its place, with a note of where it was raised.
+
+    It is the error itself but for a bare TimeoutError, which asyncio makes anew, without notes and
+    traceback, on its way from one thread to another.
+    """
+    if type(error) is TimeoutError:
+        return RemoteError("TimeoutError", str(error), traceback.format_exc())
+    if not isinstance(error, PoolError):
+        note_trace(error, member)
+    return error
+
+
+def _note_of(error: BaseException) -> str:
+    notes: Iterable[str] = getattr(error, "__notes__", ())
+    return next((note for note in notes if note.startswith(RAISED_IN)), "")
 
 
 def last_lines(text: str) -> str:

@@ -326,3 +326,29 @@ def test_where_a_start_raised_is_told_in_the_failure_the_events_and_the_error() 
     cause = told.value.__cause__
     assert isinstance(cause, pool.PoolFailed)
     assert 'raise KeyError("weights.bin")' in cause.__notes__[0]
+
+
+class Clumsy:
+    """Be a rank whose constructor raises."""
+
+    def __init__(self) -> None:
+        raise ValueError("rank ctor")
+
+
+def test_a_rank_that_cannot_be_made_is_told_by_its_number_and_host() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=1)] * 2)
+        restart = pool.RestartPolicy(intensity=0)
+        shape = pool.ReplicaShape(devices=2)
+        ranks = pool.Ranks(Clumsy)
+        async with pool.ReplicaPool(
+            "r", shape=shape, cluster=cluster, ranks=ranks, restart=restart
+        ) as replicas:
+            with pytest.raises(pool.SizeUnreachable):
+                await replicas.scale(1, timeout_s=60)
+            [failure] = replicas.failures
+            said = {f"host {number}: rank {number}: ValueError: rank ctor" for number in (0, 1)}
+            assert failure.detail in said
+            assert 'raise ValueError("rank ctor")' in failure.trace
+
+    run(main)
