@@ -148,13 +148,17 @@ class PoolFailed(PoolError):
         pool: The pool's name.
         cause: The cause that used its restart budget up, in a word or a sentence.
         detail: The last failure, in full.
+        trace: The last lines of its traceback, if something was raised; added as a note.
     """
 
-    def __init__(self, pool: str, cause: str, detail: str = "") -> None:
-        super().__init__(pool, cause, detail)
+    def __init__(self, pool: str, cause: str, detail: str = "", trace: str = "") -> None:
+        super().__init__(pool, cause, detail, trace)
         self.pool = pool
         self.cause = cause
         self.detail = detail
+        self.trace = trace
+        if trace:
+            self.add_note(trace)
 
     def __str__(self) -> str:
         return f"Pool {self.pool!r} gave up: {self.cause}." + (
@@ -257,16 +261,26 @@ class MemberFailed(PoolError):
         cause: One of the words of `pool.planning.restart.Cause`.
         detail: What happened, in a sentence.
         retry_in_s: Seconds until the next try that the member's own hook asked for, if it did.
+        trace: The last lines of the traceback of what was raised, if something was; added as a
+            note.
     """
 
     def __init__(
-        self, member: str, cause: str, detail: str, retry_in_s: float | None = None
+        self,
+        member: str,
+        cause: str,
+        detail: str,
+        retry_in_s: float | None = None,
+        trace: str = "",
     ) -> None:
-        super().__init__(member, cause, detail, retry_in_s)
+        super().__init__(member, cause, detail, retry_in_s, trace)
         self.member = member
         self.cause = cause
         self.detail = detail
         self.retry_in_s = retry_in_s
+        self.trace = trace
+        if trace:
+            self.add_note(trace)
 
     def __str__(self) -> str:
         return f"{self.member}: {self.cause}: {self.detail}"

@@ -71,6 +71,7 @@ class Word(StrEnum):
     SOURCE_NOT_SHARED = "source_not_shared"
     SOURCE_UNANSWERED = "source_unanswered"
     SOURCES_FOUND = "sources_found"
+    START_FAILED = "start_failed"
     WARM_NOT_ASKED = "warm_not_asked"
     WIND_UP_TROUBLE = "wind_up_trouble"
     WORK_WAITS = "work_waits"
@@ -115,6 +116,7 @@ WORDS: dict[Word, Said] = {
         "A source of notices did not answer on a node.", "source", "unavailable", "asked", "reason"
     ),
     Word.SOURCES_FOUND: info("Which sources of notices a node has.", "sources"),
+    Word.START_FAILED: error("What a member runs did not start; with its traceback.", "member"),
     Word.WARM_NOT_ASKED: warning("Warm capacity could not be asked for.", "reason"),
     Word.WIND_UP_TROUBLE: warning("A member whose lease is over met trouble.", "member", "reason"),
     Word.WORK_WAITS: warning(

@@ -118,12 +118,13 @@ def line(event: Event, *, with_pool: bool = False) -> Text:
 
     from pool.manager.events import level_of
 
-    style = {"error": "red", "warning": "yellow"}.get(level_of(event.kind), "")
+    style = {"error": "red", "warning": "yellow"}.get(level_of(event.kind, event.facts), "")
     text = Text(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at)), "dim")
     text.append(f"  {event.pool}" if with_pool else "").append(f"  {event.kind}", style)
     if event.slot is not None:
         generation = "" if event.generation is None else f".{event.generation}"
         text.append(f"  slot {event.slot}{generation}")
     for key, value in event.facts.items():
-        text.append(f"  {key}=", "dim").append(str(value))
+        if key != "trace":  # It has many lines; `--json` has them.
+            text.append(f"  {key}=", "dim").append(str(value))
     return text

@@ -201,11 +201,13 @@ class Fault:
         cause: The budget that it counts against.
         detail: What happened, in a sentence.
         retry_in_s: Seconds until the next try that the member itself asked for, if it did.
+        trace: The last lines of the traceback of what was raised, if something was.
     """
 
     cause: Cause
     detail: str
     retry_in_s: float | None = None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,13 @@ from typing import Any
 from anyio import fail_after
 
 from pool.cluster.body import Context
+from pool.cluster.culprit import name_culprit
 from pool.cluster.interface import Actor
+from pool.cluster.trace import with_trace
+from pool.errors import Permanent, PoolError
 from pool.host.info import RankInfo
 from pool.host.worker_body import Portion, WorkerBody
+from pool.log import Word, say
 
 
 class RankBody(WorkerBody):
@@ -62,9 +66,26 @@ class RankBody(WorkerBody):
             kind, args, kwargs = self.context.cluster.thaw(frozen)
             return kind(*args, **kwargs)
 
-        self.subject = await self.in_thread(make)
-        start = getattr(self.subject, "start", None)
-        return replace(place, extra=await self.run(start) if start is not None else None)
+        try:
+            self.subject = await self.in_thread(make)
+            start = getattr(self.subject, "start", None)
+            extra = None if start is None else await self.run(start)
+            self._check_returned(extra)
+        except Exception as error:
+            member = self.context.identity.member
+            if not isinstance(error, PoolError):
+                say(Word.START_FAILED, exc_info=True, member=member)
+            if (told := with_trace(error, member)) is not error:
+                raise told from None
+            raise
+        return replace(place, extra=extra)
+
+    def _check_returned(self, extra: Any) -> None:
+        if extra is not None and (culprit := name_culprit(extra, self.context.cluster.freeze)):
+            raise Permanent(
+                f"what start() of {type(self.subject).__name__} returned cannot be sent to its "
+                f"owner: {culprit}; return what can be pickled, such as names and paths"
+            )
 
     async def shutdown(self, budget_s: float) -> Sequence[str]:
         """Let the object put down what it holds."""

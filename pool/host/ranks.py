@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import anyio
-
-from pool.cluster.interface import Actor, ActorSpec, Fault, Identity, Reservation
+from pool.cluster.at_once import at_once
+from pool.cluster.interface import ActorSpec, Fault, Identity, Reservation
+from pool.errors import StartFailed
 from pool.host.allotments import Allotment, Allotments
 from pool.host.info import RankInfo
 from pool.host.rank_body import RankBody
 from pool.host.staffing import Staffing
+from pool.manager.bring_up import fault_of
 from pool.manager.nest import Nest
 from pool.manager.nested import GANG, NestedPool
 from pool.planning.drain import child_budget
@@ -124,7 +125,10 @@ class LocalRanks:
         shares = plan_peers(count, bundle, device=device).shares
         held = [await self._hold(number, share) for number, share in enumerate(shares)]
         self._nest = Nest(RankPool(self._staffing, self._spec, held, self._fail))
-        found = await self._nest.bring_up(count)
+        try:
+            found = await self._nest.bring_up(count)
+        except StartFailed as error:
+            raise self._failed(error) from None
         self._places = tuple(
             replace(info, local_rank=number)
             for number, info in enumerate(sorted(found, key=lambda info: _by_device(info, device)))
@@ -148,21 +152,30 @@ class LocalRanks:
             first: The rank of the first of them.
 
         Raises:
-            Exception: What a constructor raised.
+            StartFailed: An object could not be made, with what its constructor, or `start`, raised.
         """
         cluster = self._staffing.context.cluster
         places = [replace(info, rank=first + number) for number, info in enumerate(self._places)]
         begun = list(places)
 
-        async def begin(number: int, actor: Actor) -> None:
-            begun[number] = await cluster.call(
-                actor, "begin", frozen, environments[number], places[number]
-            )
+        async def begin(number: int) -> None:
+            place = places[number]
+            try:
+                begun[number] = await cluster.call(
+                    place.actor, "begin", frozen, environments[number], place
+                )
+            except Exception as error:
+                raise self._failed(error, f"rank {place.rank}: ") from error
 
-        async with anyio.create_task_group() as tasks:
-            for number, info in enumerate(places):
-                tasks.start_soon(begin, number, info.actor)
+        await at_once(begin, len(places))
         return tuple(begun)
+
+    def _failed(self, error: Exception, who: str = "") -> StartFailed:
+        """Return what to tell of a start that failed, with the host that it was on."""
+        fault = fault_of(error)
+        place, member = self._staffing.place, self._staffing.context.identity.member
+        detail = f"host {place.index}: {who}{fault.detail}"
+        return StartFailed(member, fault.cause, detail, fault.retry_in_s, fault.trace)
 
     async def drain(self, budget_s: float) -> None:
         """Let every rank actor finish the call that is under way."""

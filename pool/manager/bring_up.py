@@ -13,11 +13,13 @@ import anyio
 import anyio.lowlevel
 
 from pool.cluster.interface import Fault
+from pool.cluster.trace import trace_of
 from pool.errors import (
     CallTimeout,
     InfeasibleError,
     MemberFailed,
     Permanent,
+    RemoteError,
     ReservationFailed,
     Temporary,
 )
@@ -65,12 +67,30 @@ async def bring_up(
         spec = replace(spec, lease=hooks.lease, detached=hooks.detached)
         member.actor = await hooks.cluster.start(spec)
     watch(member)
-    with anyio.fail_after(start_timeout_s):
+    # NB: not `fail_after`. What its start raises may be a TimeoutError as well, with other words.
+    with anyio.move_on_after(start_timeout_s) as scope:
         # Who is ready already answers at once, with what it said when it got ready.
         member.info = await hooks.open_member(member.actor, start_timeout_s)
+        member.has_opened = True
+        _check_info(hooks, member.info)
         if is_adopted:
             # Its last owner may have begun to drain it.
             await hooks.restore_member(member.actor)
+    if scope.cancelled_caught:
+        raise CallTimeout(f"it was not ready within its start time-out of {start_timeout_s:g} s")
+
+
+def _check_info(hooks: Hooks[InfoT], info: object) -> None:
+    wanted = hooks._info_kind
+    if not isinstance(info, wanted):
+        raise Permanent(
+            f"{type(hooks).__name__}.open_member returned {_kind(info)}; return the "
+            f"{wanted.__name__} that super().open_member() returns"
+        )
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 async def _reserve(
@@ -112,10 +132,11 @@ def fault_of(error: Exception) -> Fault:
         case Temporary():
             return Fault(Cause.TEMPORARY, str(error), retry_in_s=error.delay_s)
         case MemberFailed():
-            return Fault(Cause(error.cause), error.detail, error.retry_in_s)
+            return Fault(Cause(error.cause), error.detail, error.retry_in_s, trace_of(error))
         case CallTimeout():
             return Fault(Cause.START, str(error))
-        case TimeoutError():
-            return Fault(Cause.START, "it was not ready within its start time-out")
+        case RemoteError():
+            return Fault(Cause.START, f"{error.kind}: {error.text}", trace=trace_of(error))
         case _:
-            return Fault(Cause.START, f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}".removesuffix(": ")
+            return Fault(Cause.START, text, trace=trace_of(error))

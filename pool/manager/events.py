@@ -6,6 +6,7 @@ The names are the members of `EventKind`; nothing else is ever said.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class EventKind(StrEnum):
     MEMBER_CUT_OFF = "member_cut_off"
     RESTART_PLANNED = "restart_planned"
     SOURCE_UNAVAILABLE = "source_unavailable"
+    HOOK_FAILED = "hook_failed"
     CLUSTER_TOLD = "cluster_told"
     LEFTOVER = "leftover"
 
@@ -65,8 +67,10 @@ SAYS: dict[EventKind, Said] = {
     ),
     EventKind.POOL_ROLLING: info("Its members are to be of a new revision.", "revision", "policy"),
     EventKind.POOL_ROLLED: info("Nobody of an older revision is left.", "revision"),
-    EventKind.POOL_FAILED: error("It gave up, and starts nobody any more.", "cause", "reason"),
-    EventKind.GANG_FAILED: warning("A member's parts failed as one.", "cause", "reason"),
+    EventKind.POOL_FAILED: error(
+        "It gave up, and starts nobody any more.", "cause", "reason", "trace"
+    ),
+    EventKind.GANG_FAILED: warning("A member's parts failed as one.", "cause", "reason", "trace"),
     EventKind.POOL_HURRIED: warning("Nobody who leaves is waited for any more."),
     EventKind.POOL_DETACHED: info("This owner left it as it is."),
     EventKind.POOL_FENCED: error("Somebody else owns it now.", "reason"),
@@ -78,7 +82,7 @@ SAYS: dict[EventKind, Said] = {
     EventKind.SLOT_RETIRED: info("A slot is to be given up.", "reason"),
     EventKind.SLOT_CLOSED: info("A slot was given up.", "reason"),
     EventKind.MEMBER_STATE: info("A member is in another state.", "state", "reason"),
-    EventKind.MEMBER_FAULT: warning("A member failed.", "cause", "reason"),
+    EventKind.MEMBER_FAULT: warning("A member failed.", "cause", "reason", "trace"),
     EventKind.MEMBER_NOTICE: warning(
         "A member's node is said to go away, or not to any more.",
         "notice",
@@ -87,7 +91,10 @@ SAYS: dict[EventKind, Said] = {
         "answer",
     ),
     EventKind.MEMBER_DRAINED: info(
-        "A member is gone; how far down the ladder it had to go.", "rung", "took_s", "troubles"
+        "A member is gone; how far down the ladder it had to go. A warning if it has troubles.",
+        "rung",
+        "took_s",
+        "troubles",
     ),
     EventKind.MEMBER_CUT_OFF: warning(
         "A member cannot be reached; it ends by its lease.", "ends_in_s"
@@ -95,6 +102,12 @@ SAYS: dict[EventKind, Said] = {
     EventKind.RESTART_PLANNED: info("A slot will be filled again.", "in_s", "reason"),
     EventKind.SOURCE_UNAVAILABLE: warning(
         "Somebody who was asked did not answer.", "source", "reason", "times"
+    ),
+    EventKind.HOOK_FAILED: error(
+        "A hook of the pool's class raised, and its default holds; said once for each error.",
+        "hook",
+        "reason",
+        "trace",
     ),
     EventKind.CLUSTER_TOLD: info(
         "The cluster was told that a node goes away.", "node", "accepted", "reason"
@@ -104,9 +117,20 @@ SAYS: dict[EventKind, Said] = {
 """What each event tells, how loud it is, and which facts may stand beside it."""
 
 
-def level_of(kind: EventKind) -> str:
+def level_of(kind: EventKind, facts: Mapping[str, Any]) -> str:
     """Return how loudly an event is said: `info`, `warning` or `error`."""
-    return SAYS[kind].loudness
+    return logging.getLevelName(_level_of(kind, facts)).lower()
+
+
+def _level_of(kind: EventKind, facts: Mapping[str, Any]) -> int:
+    # What went wrong on the way out may have left something running.
+    is_told_louder = kind is EventKind.MEMBER_DRAINED and facts.get("troubles")
+    return logging.WARNING if is_told_louder else SAYS[kind].level
+
+
+def traced(trace: str) -> dict[str, Any]:
+    """Return the facts of where something was raised, if something was."""
+    return {"trace": trace} if trace else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,7 @@ class Event:
     def __str__(self) -> str:
         where = f" slot {self.slot}" if self.slot is not None else ""
         who = f".{self.generation}" if self.generation is not None else ""
-        facts = " ".join(f"{key}={value}" for key, value in self.facts.items())
+        facts = " ".join(f"{key}={value}" for key, value in self.facts.items() if key != "trace")
         return f"{self.kind}{where}{who} {facts}".strip()
 
 
@@ -161,7 +185,7 @@ class EventLog:
         """Say that something happened."""
         event = Event(kind, self._clock(), self._pool, slot, generation, facts)
         self._kept.append(event)
-        level = SAYS[kind].level
+        level = _level_of(kind, facts)
         if is_heard(level):
             where = {"slot": slot, "generation": generation}
             self._logger().log(

@@ -5,16 +5,21 @@ Each hook is called from the manager's own tasks, may be cancelled at any `await
 - `Permanent` says that trying again is no use; the pool fails with that as its cause.
 - `Temporary` says when to try again; it replaces the back-off once.
 - anything else is a failure of that member, charged to its restart budget.
+
+Hooks that belong to no member's way up or out (`take_notices`, `show_info`, `remember`,
+`on_pool_failed`, `check_members`) fail nobody when they raise: it is said, and their default holds.
+A hook that cannot be called as it is here is refused where its class is made, by a `ConfigError`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 from pool.cluster.interface import Actor, ActorSpec, Cluster, Identity, Lease, Reply, Reservation
 from pool.errors import PoolFailed
+from pool.manager.hook_check import check_hooks
 from pool.manager.member import InfoT
 from pool.planning.notice import Notice
 
@@ -24,6 +29,12 @@ class Hooks(ABC, Generic[InfoT]):
 
     cluster: Cluster
     detached: bool
+    _info_kind: ClassVar[type] = object
+    """What `open_member` has to return."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_hooks(cls, Hooks)
 
     @property
     @abstractmethod

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from pool.cluster.interface import Death, News
-from pool.errors import MemberLost
+from pool.errors import CallTimeout, MemberLost
 from pool.manager.hooks import Hooks
 from pool.manager.member import Incarnation, InfoT
 from pool.planning.drain import DrainPolicy, Ladder, Rung, child_budget, split_deadline
@@ -104,13 +104,18 @@ async def let_work_end(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Des
     if not budget_s or member.actor is None:
         return
     try:
-        with way.gently(Rung.WORK, "the wait for work in flight"), anyio.fail_after(budget_s):
+        with (
+            way.gently(Rung.WORK, "the wait for work in flight"),
+            anyio.move_on_after(budget_s) as scope,
+        ):
             await member.until_idle()
             await hooks.drain_member(member.actor, child_budget(budget_s))
+        if scope.cancelled_caught:
+            way.troubles.append(f"work was still in flight after {budget_s:.1f} s")
     except MemberLost:
         pass  # Its lifeline says so as well, and to more effect.
-    except TimeoutError:
-        way.troubles.append(f"work was still in flight after {budget_s:.1f} s")
+    except CallTimeout as error:
+        way.troubles.append(f"work was still in flight: {error}")
     except Exception as error:
         way.troubles.append(f"drain failed: {error!r}")
 
@@ -160,18 +165,23 @@ async def _descend(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent
 async def _shut_down(hooks: Hooks[InfoT], member: Incarnation[InfoT], way: Descent) -> None:
     """Run the hook, if there is somebody to run it and time for it."""
     budget_s = max(way.left_s(Rung.HOOK), way.left_s(Rung.TERM))
-    if member.dead.is_set() or member.fault is not None or member.info is None or not budget_s:
+    if member.dead.is_set() or member.fault is not None or not member.has_opened or not budget_s:
         return
     assert member.actor is not None
     try:
-        with way.gently(Rung.HOOK, "its shutdown hook"), anyio.fail_after(budget_s):
+        with (
+            way.gently(Rung.HOOK, "its shutdown hook"),
+            anyio.move_on_after(budget_s) as scope,
+        ):
             troubles = await hooks.shutdown_member(member.actor, child_budget(budget_s))
             way.troubles.extend(troubles)
             way.rung = "kill" if troubles else "hook"
+        if scope.cancelled_caught:
+            way.troubles.append(f"its shutdown hook took longer than {budget_s:.1f} s")
     except MemberLost as error:
         way.troubles.append(f"it died in its shutdown hook: {error.detail}")
-    except TimeoutError:
-        way.troubles.append(f"its shutdown hook took longer than {budget_s:.1f} s")
+    except CallTimeout as error:
+        way.troubles.append(f"its shutdown hook took too long: {error}")
     except Exception as error:
         way.troubles.append(f"its shutdown hook failed: {error!r}")
 

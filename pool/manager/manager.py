@@ -383,6 +383,14 @@ class ResourcePoolManager(Rolls[InfoT]):
         """Return what the pool's window shows of it, in the words of JSON."""
         return picture(self)
 
+    def _shown_info(self, info: InfoT) -> Mapping[str, Any]:
+        """Return what `show_info` tells of a member's info; nothing when it raises."""
+
+        def show_info() -> Mapping[str, Any]:
+            return dict(self.show_info(info))
+
+        return self._ask_hook(show_info, {})
+
     def events(self) -> tuple[Event, ...]:
         """Return the last events, oldest first."""
         return self.emit.kept

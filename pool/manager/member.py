@@ -95,6 +95,7 @@ class Incarnation(Generic[InfoT]):
     reservation: Reservation | None = None
     actor: Actor | None = None
     info: InfoT | None = None
+    has_opened: bool = False
     lingers_until: float | None = None
     health: HealthRecord = field(default_factory=HealthRecord)
     ready_since: float = math.inf

@@ -66,7 +66,7 @@ class Nest(Generic[NestedT]):
         if len(infos) < count:
             failure = self.pool.failures[0]
             detail = f"{self.pool.part} {failure.slot}: {failure.detail}"
-            raise StartFailed(self.pool.name, failure.cause, detail, failure.delay_s)
+            raise StartFailed(self.pool.name, failure.cause, detail, failure.delay_s, failure.trace)
         return infos
 
     async def drain(self, budget_s: float) -> None:

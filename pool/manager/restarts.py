@@ -13,7 +13,7 @@ from dataclasses import replace
 import anyio
 
 from pool.cluster.interface import Fault
-from pool.manager.events import EventKind, EventLog
+from pool.manager.events import EventKind, EventLog, traced
 from pool.manager.member import Incarnation, InfoT
 from pool.planning.budgets import Budget, budgets
 from pool.planning.restart import (
@@ -55,7 +55,9 @@ class Restarts:
         slot = member.identity.slot
         now = anyio.current_time()
         ran_s = max(0.0, now - member.ready_since) if member.ready_since < math.inf else 0.0
-        failure = Failure(now, fault.cause, fault.detail, slot, ran_s, fault.retry_in_s)
+        failure = Failure(
+            now, fault.cause, fault.detail, slot, ran_s, fault.retry_in_s, fault.trace
+        )
         self.failures = prune(self._policy, (*self.failures, failure), now)
         self._emit(
             EventKind.MEMBER_FAULT,
@@ -63,6 +65,7 @@ class Restarts:
             member.identity.generation,
             cause=str(fault.cause),
             reason=fault.detail,
+            **traced(fault.trace),
         )
         key = f"{self._pool}/{slot}"
         return plan_restart(self._policy, self.failures, slot=slot, now=now, key=key)

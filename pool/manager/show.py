@@ -41,7 +41,7 @@ def _shown(pool: ResourcePoolManager[Any], slot: SlotSnapshot) -> dict[str, Any]
     member = slot.member
     if member is None:
         return with_fields(slot, {})
-    info = None if member.info is None else dict(pool.show_info(member.info))
+    info = None if member.info is None else pool._shown_info(member.info)
     return with_fields(slot, {"member": with_fields(member, {"info": info})})
 
 

@@ -56,6 +56,7 @@ class Succession(Progress[InfoT]):
         self._heritage: tuple[Actor, Holding] | None = None
         self._estate: Estate[InfoT] | None = None
         self._recipe: bytes | None = None
+        self._remembered: bytes | None = None
         self._let_go = False
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -99,6 +100,7 @@ class Succession(Progress[InfoT]):
         """Find what is there, and take over what it was for."""
         self.revision, self._previous = record.revision, record.previous
         self._newest = record.newest
+        self._remembered = record.memory
         self.recall(self.cluster.thaw(record.memory))
         self._goal = replace(self._goal, desired=record.desired, roll=record.roll)
         found = await self.cluster.inventory(self.name, record.instance)
@@ -118,7 +120,7 @@ class Succession(Progress[InfoT]):
         record = Record(
             instance=self.instance,
             recipe=self._recipe,
-            memory=self._freeze("it remembers", self.remember()),
+            memory=self._memory(),
             desired=self._goal.desired,
             revision=self.revision,
             previous=self._previous,
@@ -134,6 +136,17 @@ class Succession(Progress[InfoT]):
             for member in self._incarnations()
             if member.actor is not None and member.lingers_until is None
         )
+
+    def _memory(self) -> bytes:
+        """Return what the next owner has to know; what it was last, when that cannot be had now."""
+        try:
+            self._remembered = self._freeze("it remembers", self.remember())
+        except Exception as error:
+            # Before anything is made it is the caller's error; a pool that runs is not ended by it.
+            if self._remembered is None:
+                raise
+            self._say_hook_failed("remember", error)
+        return self._remembered
 
     def _freeze(self, what: str, value: Any) -> bytes:
         try:

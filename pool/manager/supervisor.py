@@ -15,7 +15,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -30,9 +30,10 @@ from pool.cluster.interface import (
     News,
 )
 from pool.cluster.lease import DOUBT_S, RESPITE_S
+from pool.cluster.trace import trace_of
 from pool.errors import Fenced, PoolFailed
 from pool.manager.bring_up import bring_up, fault_of
-from pool.manager.events import EventKind, EventLog
+from pool.manager.events import EventKind, EventLog, traced
 from pool.manager.hooks import Hooks
 from pool.manager.ladder import Descent, MemberReport, let_work_end, put_down
 from pool.manager.member import Incarnation, InfoT, Slot
@@ -46,6 +47,8 @@ from pool.planning.plan import Action, Goal, Plan, Role, Verb
 from pool.planning.reconcile import reconcile
 from pool.planning.restart import Cause, GiveUp
 from pool.planning.rolling import RollPolicy
+
+AnswerT = TypeVar("AnswerT")
 
 REPORTS_KEPT = 1000
 TERM_BITS = 32
@@ -108,6 +111,7 @@ class Supervisor(Hooks[InfoT]):
             cluster, self.emit, self._wake, policies.notices, policies.drain.timeout_s
         )
         self._sources = tuple(sources)
+        self._hook_errors: set[tuple[str, type[Exception]]] = set()
 
     @property
     def lease(self) -> Lease:
@@ -169,6 +173,24 @@ class Supervisor(Hooks[InfoT]):
         if roll is not None and not any(slot.is_outdated for slot in self._slots.values()):
             self._set_roll(None)
             self.emit(EventKind.POOL_ROLLED, revision=self.revision)
+
+    def _ask_hook(self, hook: Callable[..., AnswerT], default: AnswerT, *args: Any) -> AnswerT:
+        """Call a plain hook that fails nobody; when it raises, say so and go on with its default.
+
+        NB: what is raised here would end the pool's own tasks, and with them the pool.
+        """
+        try:
+            return hook(*args)
+        except Exception as error:
+            self._say_hook_failed(hook.__name__, error)
+            return default
+
+    def _say_hook_failed(self, hook: str, error: Exception) -> None:
+        """Say that a hook raised: once for each kind of error, for some are asked all the time."""
+        if (hook, type(error)) not in self._hook_errors:
+            self._hook_errors.add((hook, type(error)))
+            reason = f"{type(error).__name__}: {error}"
+            self.emit(EventKind.HOOK_FAILED, hook=hook, reason=reason, trace=trace_of(error))
 
     def _wake(self) -> None:
         self._woken.set()
@@ -372,7 +394,7 @@ class Supervisor(Hooks[InfoT]):
                 self._note_fault(member, told.fault)
                 return
             news = told
-            if self.take_notices(member.identity, news.notices):
+            if self._ask_hook(self.take_notices, True, member.identity, news.notices):
                 self._notices.take(member, MEMBER_SOURCE, news.notices)
             if news.fault is not None:
                 self._note_fault(member, news.fault)
@@ -383,7 +405,7 @@ class Supervisor(Hooks[InfoT]):
 
     def _apply_news(self, member: Incarnation[InfoT]) -> None:
         """Take over who a member is now, and whether it takes no work, once it is ready."""
-        if member.info is None:
+        if not member.has_opened:
             return
         if member.news.info is not None:
             member.info = member.news.info
@@ -425,9 +447,15 @@ class Supervisor(Hooks[InfoT]):
     def _give_up(self, answer: GiveUp, fault: Fault) -> None:
         """Stop starting members; the level above decides (INV-6). Those that run go on."""
         if self._failed is None:
-            self._failed = PoolFailed(self.name, f"{answer.cause}: {answer.reason}", fault.detail)
-            self.emit(self.failure, cause=str(answer.cause), reason=answer.reason)
-            self.on_pool_failed(self._failed)
+            cause = f"{answer.cause}: {answer.reason}"
+            self._failed = PoolFailed(self.name, cause, fault.detail, fault.trace)
+            self.emit(
+                self.failure,
+                cause=str(answer.cause),
+                reason=answer.reason,
+                **traced(fault.trace),
+            )
+            self._ask_hook(self.on_pool_failed, None, self._failed)
         for slot in self._slots.values():
             slot.given_up = answer.reason
             slot.look_anew()

@@ -139,8 +139,24 @@ class Vitals(Supervisor[InfoT]):
 
     async def _ask_health(self, actors: Sequence[Actor]) -> Sequence[Reply]:
         try:
-            return await self.check_members(actors, self.policies.health.timeout_s)
+            replies = await self.check_members(actors, self.policies.health.timeout_s)
+            why = _why_no_replies(replies, len(actors))
         except Exception as error:
-            # The checker failed, not the members (INV-9).
-            self.emit(EventKind.SOURCE_UNAVAILABLE, source="health", reason=repr(error))
-            return [Reply(ReplyKind.UNAVAILABLE, detail=repr(error))] * len(actors)
+            replies, why = [], repr(error)
+        if not why:
+            return replies
+        # The checker failed, not the members (INV-9): they hear that their owner is alive.
+        self.emit(EventKind.SOURCE_UNAVAILABLE, source="health", reason=why)
+        if actors:
+            self.cluster.renew(actors, self.lease)
+        return [Reply(ReplyKind.UNAVAILABLE, detail=why)] * len(actors)
+
+
+def _why_no_replies(replies: Any, count: int) -> str:
+    """Return why these are no replies of so many members; empty when they are."""
+    if not isinstance(replies, list | tuple):
+        return f"check_members returned {type(replies).__name__}, not a list of replies"
+    if len(replies) != count:
+        return f"check_members returned {len(replies)} replies for {count} members"
+    strange = next((reply for reply in replies if not isinstance(reply, Reply)), None)
+    return "" if strange is None else f"check_members returned {strange!r}, not a Reply"

@@ -33,7 +33,7 @@ Json = Mapping[str, Any]
 
 def event_json(event: Event) -> dict[str, Any]:
     """Return an event for the page: in the words of JSON, with how loud it is."""
-    return {**to_json(event), "level": level_of(event.kind)}
+    return {**to_json(event), "level": level_of(event.kind, event.facts)}
 
 
 class Lane:

@@ -165,6 +165,7 @@ class Failure:
         slot: The slot it happened in.
         ran_s: Seconds that the member had been ready before.
         delay_s: Seconds that the failed hook itself asked for; replaces the back-off, once.
+        trace: The last lines of the traceback of what was raised, if something was.
     """
 
     at: float
@@ -173,6 +174,7 @@ class Failure:
     slot: int = -1
     ran_s: float = 0
     delay_s: float | None = None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
     """
 
     level = "replica"
+    _info_kind = ReplicaInfo
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,12 @@ def test_published_values_are_read_and_withdrawn_by_the_beginnings_of_their_keys
     assert private.published(client, "te") == {"test/a": b"4", "text": b"3"}, HERE
     private.withdraw(client, "te")
     assert private.published(client, "te") == {}, HERE
+
+
+def test_a_value_is_serialised_as_a_result_is(world: World) -> None:
+    private.serialize({"reference": ray.put(1), "words": ["a"]})
+    with pytest.raises(TypeError, match="cannot pickle"):
+        private.serialize(threading.Lock())
 
 
 def test_an_address_is_found_by_what_is_given(world: World) -> None:

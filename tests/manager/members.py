@@ -25,6 +25,7 @@ def member(*, nodes: tuple[str, ...] = ("n1",)) -> Incarnation[str]:
     made.reservation = Reservation("group", nodes, ())
     made.actor = Actor("actor", IDENTITY)
     made.info = "info"
+    made.has_opened = True
     made.ready_since = 0
     made.brought_up.set()
     return made

@@ -40,6 +40,7 @@ def test_every_event_is_logged_with_its_facts_and_only_trouble_above_info(
         EventKind.POOL_FENCED,
         EventKind.POOL_CLAMPED,
         EventKind.POOL_HURRIED,
+        EventKind.HOOK_FAILED,
         EventKind.LEFTOVER,
         EventKind.GANG_FAILED,
         EventKind.MEMBER_FAULT,

@@ -208,7 +208,7 @@ def test_a_bring_up_that_still_runs_is_ended_first() -> None:
     async def main() -> None:
         one = member()
         one.brought_up = anyio.Event()
-        one.info = None
+        one.info, one.has_opened = None, False
         hooks = Told(one)
 
         async def bring_up() -> None:

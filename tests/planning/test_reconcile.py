@@ -435,3 +435,11 @@ def test_a_goal_that_cannot_be_is_refused_by_name(field: str, value: float) -> N
     with pytest.raises(ConfigError) as caught:
         Goal(**{"desired": 1, field: value})  # type: ignore[arg-type]
     assert caught.value.field == field
+
+
+def test_a_member_with_a_notice_that_is_not_ready_yet_makes_way_for_its_replacement() -> None:
+    coming = SlotView(index=0, rank=0, state=State.STARTING, leave_by=NOW + 500)
+    other = SlotView(index=1, role=Role.REPLACEMENT, replaces=0, state=State.STARTING)
+    plan = reconcile([coming, other], Goal(desired=1, surge=1), NOW)
+    assert verbs(plan) == [(Verb.RETIRE, 0), (Verb.RANK, 1), (Verb.STOP, 0)]
+    assert plan.actions[0].reason == "it leaves before it was ready"

@@ -27,6 +27,7 @@ from ray.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
+from pool.cluster.culprit import name_culprit
 from pool.cluster.interface import (
     Actor,
     ActorSpec,
@@ -54,6 +55,7 @@ from pool.errors import (
     ConfigError,
     Fenced,
     NameTaken,
+    Permanent,
     ReservationFailed,
     SourceUnavailable,
 )
@@ -318,12 +320,24 @@ def unsendable(error: BaseException) -> ConfigError:
 def _start(spec: ActorSpec) -> Actor:
     if spec.node_id is not None:
         reach.remember((spec.node_id,))
-    shell = actor_class(spec.label).options(**_actor_options(spec))
     try:
+        shell = actor_class(spec.label).options(**_actor_options(spec))
         handle = shell.remote(spec, RayCluster)
     except exceptions.ActorAlreadyExistsError:
         raise NameTaken(f"there is an actor {spec.identity} already") from None
+    except Exception as error:
+        if not (culprit := _culprit_of(spec)):
+            raise
+        # NB: Ray's own text shows all of what it was given; and no other try would be better.
+        advice = "give what can be, such as paths or addresses, and open them where they are used"
+        raise Permanent(f"{culprit}; {advice}") from error.__cause__
     return Actor(handle._actor_id.hex(), spec.identity, handle)
+
+
+def _culprit_of(spec: ActorSpec) -> str:
+    """Say which argument of an actor cannot be sent to it; empty when all can be."""
+    given = [spec.body, *spec.args, spec.runtime_env]
+    return next(filter(None, (name_culprit(each, cloudpickle.dumps) for each in given)), "")
 
 
 def _reply(future: asyncio.Future[Any], timeout_s: float) -> Reply:

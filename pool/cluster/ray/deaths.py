@@ -12,6 +12,7 @@ import re
 from ray import exceptions
 
 from pool.cluster.interface import Death, Fault
+from pool.cluster.trace import last_lines, note_trace
 from pool.errors import MemberLost, MemberUnreachable, PoolError
 from pool.planning.restart import Cause
 
@@ -32,7 +33,8 @@ def death_of(error: BaseException) -> Death | None:
         case exceptions.ActorUnschedulableError():
             return _death(Cause.NODE_LOST, f"its node cannot take it: {first_line(error)}")
         case exceptions.RayActorError() if getattr(error, "actor_init_failed", False):
-            return _death(Cause.START, last_line(error))
+            trace = last_lines(plain(str(error)))
+            return Death(Fault(Cause.START, last_line(error), trace=trace))
         case exceptions.RayActorError() if error.preempted:
             return _death(Cause.PREEMPTION, "its node was preempted")
         case exceptions.RayActorError():
@@ -58,14 +60,14 @@ def error_of(error: BaseException, member: str) -> BaseException:
             if isinstance(cause, PoolError):
                 return cause
             if isinstance(cause, Exception):
-                cause.add_note(f"raised in {member}:\n{plain(str(error)).strip()}")
+                note_trace(cause, member, plain(str(error)).strip())
                 return cause
             return error
         case exceptions.ActorUnavailableError():
             return MemberUnreachable(member, Cause.CRASH, first_line(error))
         case _:
             death = death_of(error) if isinstance(error, _DEATHS) else None
-            return error if death is None else MemberLost(member, *_told(death))
+            return error if death is None else _lost(member, death.fault)
 
 
 _DEATHS = (
@@ -77,8 +79,8 @@ _DEATHS = (
 )
 
 
-def _told(death: Death) -> tuple[Cause, str]:
-    return death.fault.cause, death.fault.detail
+def _lost(member: str, fault: Fault) -> MemberLost:
+    return MemberLost(member, fault.cause, fault.detail, trace=fault.trace)
 
 
 def first_line(error: BaseException) -> str:

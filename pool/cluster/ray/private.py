@@ -30,6 +30,14 @@ def available_resources_per_node() -> Mapping[str, Mapping[str, float]]:
     return dict(_ray._private.state.available_resources_per_node())
 
 
+def serialize(value: Any) -> None:
+    """Serialise a value as the result of a call is, or raise what that raises.
+
+    `cloudpickle.dumps` keeps for ever what the references and handles in a value stand for.
+    """
+    _ray._private.worker.global_worker.get_serialization_context().serialize(value)
+
+
 def actor_table() -> Mapping[str, Mapping[str, Any]]:
     """Return every actor the GCS knows, dead ones too.
 

@@ -19,9 +19,13 @@ import ray
 from ray import cloudpickle
 
 from pool.cluster.body import Context
+from pool.cluster.culprit import name_culprit
 from pool.cluster.interface import ActorSpec, Cluster, Identity, Lease, News
+from pool.cluster.ray import private
 from pool.cluster.ray.lease_watch import LeaseWatch
-from pool.errors import RemoteError
+from pool.cluster.trace import with_trace
+from pool.errors import Permanent, PoolError, RemoteError
+from pool.log import Word, say
 
 HEALTH_GROUP = "health"
 HEALTH_CONCURRENCY = 8
@@ -42,6 +46,7 @@ class Shell:
 
     def __init__(self, spec: ActorSpec, connect: Callable[[], Cluster]) -> None:
         self._identity: Identity = spec.identity
+        self._label = spec.label
         self._connect = connect
         self._body = spec.body(*spec.args)
         self._watch = LeaseWatch(spec, self._body)
@@ -69,7 +74,27 @@ class Shell:
             node_name=runtime.get_node_id(),
             log_root=Path(runtime.get_temp_dir(), runtime.get_session_name(), "logs", "pool"),
         )
-        return await self._body.start(context)
+        try:
+            result = await self._body.start(context)
+            self._check_result(result)
+        except Exception as error:
+            if not isinstance(error, PoolError):
+                say(Word.START_FAILED, exc_info=True, member=self._identity.member)
+            told = sendable(with_trace(error, self._identity.member))
+            if told is not error:
+                raise told from None
+            raise
+        return result
+
+    def _check_result(self, result: Any) -> None:
+        try:
+            private.serialize(result)
+        except Exception as error:
+            culprit = name_culprit(result, _pickle.dumps) or f"it cannot be pickled: {error}"
+            raise Permanent(
+                f"what start() of {self._label} returned cannot be sent to its owner: {culprit}; "
+                "return what can be pickled, such as names, addresses and paths"
+            ) from error
 
     async def lifeline(self, seen: int) -> News:
         """Stay pending until there is news; the end of this actor ends the call."""
