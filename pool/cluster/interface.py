@@ -21,6 +21,8 @@ The contract:
    of an owner that was replaced is refused, and tells that owner so.
 6. *Time.* Durations and deadlines of a manager are on its event loop's clock, which a simulation
    replaces. What crosses machines is a duration or a UNIX time.
+
+Longer than most modules here: it is all that whoever writes another cluster has to read.
 """
 
 from __future__ import annotations

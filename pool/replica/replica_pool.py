@@ -1,4 +1,8 @@
-"""`ReplicaPool`: replicas of one shape, each a gang of node hosts over one placement group."""
+"""`ReplicaPool`: replicas of one shape, each a gang of node hosts over one placement group.
+
+Longer than most modules here, as it is what users read: the constructor's arguments with their
+checks, and the methods with their promises. What they do stands in the modules beside it.
+"""
 
 from __future__ import annotations
 
