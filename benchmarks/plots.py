@@ -81,6 +81,8 @@ class Panel:
 
 def panels(document: Mapping[str, Any]) -> list[Panel]:
     """Return what there is to draw of one file of results; nothing if nothing is compared."""
+    if "measured" not in document:
+        return []  # what a soak writes, say
     measured = {each["name"]: each for each in document["measured"]}
     beside, goals = [], []
     for each in measured.values():

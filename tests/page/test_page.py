@@ -86,17 +86,17 @@ def test_an_error_in_its_block_comes_out_and_ends_the_page() -> None:
 
 
 class Shy(pool.ReplicaPool):
-    """Have a hook with a fault, until it is mended."""
+    """Cannot be shown, until it is mended."""
 
     is_mended = False
 
-    def show_info(self, info: pool.ReplicaInfo) -> Mapping[str, Any]:
+    def picture(self) -> Mapping[str, Any]:
         if not self.is_mended:
             raise LookupError("a fault of the user's")
-        return super().show_info(info)
+        return super().picture()
 
 
-def test_a_hook_that_raises_is_said_on_the_page_and_the_pool_goes_on() -> None:
+def test_a_pool_that_cannot_be_shown_is_said_on_the_page_and_the_pool_goes_on() -> None:
     async def main() -> None:
         cluster = SimulatedCluster([SimNode(gpus=8)])
         shape = pool.ReplicaShape(devices=8)

@@ -15,17 +15,17 @@ from tests.window.worlds import SHAPE, play, replicas, shown
 
 
 class Shy(pool.ReplicaPool):
-    """Have a hook with a fault, until it is mended."""
+    """Cannot be shown, until it is mended."""
 
     is_mended = False
 
-    def show_info(self, info: pool.ReplicaInfo) -> Mapping[str, Any]:
+    def picture(self) -> Mapping[str, Any]:
         if not self.is_mended:
             raise LookupError("a fault of the user's")
-        return super().show_info(info)
+        return super().picture()
 
 
-def test_a_hook_that_raises_hides_no_event_and_keeps_nobody_from_asking() -> None:
+def test_a_pool_that_cannot_be_shown_hides_no_event_and_keeps_nobody_from_asking() -> None:
     async def main(cluster: SimulatedCluster) -> None:
         async with Shy("a", shape=SHAPE, cluster=cluster) as shy:
             await shy.scale(1)
