@@ -129,7 +129,10 @@ def test_a_training_that_loses_a_node_half_way_ends_with_what_it_would_have(
                 tasks.start_soon(run)
                 await eventually(lambda: epochs_done(config) == HELD_AT, 120)
             lost_at = time.monotonic()
+            workers = processes_of(nodes[-1])
             await anyio.to_thread.run_sync(cluster.remove_node, nodes.pop(), False)
+            # They end a moment after their raylet, and could train on for some epochs until then.
+            await eventually(lambda: not any(map(is_alive, workers)), 60)
             hold(config).unlink()  # The other one goes on, into a collective with nobody.
             await eventually(lambda: epochs_done(config) > HELD_AT, 120)
             print(f"the next epoch is done {time.monotonic() - lost_at:.1f} s after the loss")
@@ -154,6 +157,12 @@ def test_a_training_that_loses_a_node_half_way_ends_with_what_it_would_have(
     finally:
         for node in nodes:
             cluster.remove_node(node)
+
+
+def processes_of(node: Any) -> list[psutil.Process]:
+    """Return the processes below a node's raylet."""
+    [raylet] = node.all_processes["raylet"]
+    return psutil.Process(raylet.process.pid).children(recursive=True)
 
 
 def trainers(folder: Path) -> list[psutil.Process]:
