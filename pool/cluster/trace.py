@@ -6,6 +6,7 @@ line that raised it is what its author looks for. The whole of it is in the log 
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Iterable
 
@@ -39,7 +40,10 @@ def note_trace(error: BaseException, member: str, text: str | None = None) -> No
     if not _note_of(error):
         if text is None:
             text = last_lines("".join(traceback.format_exception(error)))
-        error.add_note(f"{RAISED_IN}{member}:\n{text}")
+        # NB: an error of the user's own may refuse notes, as a frozen dataclass does; it is to
+        # arrive all the same.
+        with contextlib.suppress(Exception):
+            error.add_note(f"{RAISED_IN}{member}:\n{text}")
 
 
 def with_trace(error: Exception, member: str) -> Exception:

@@ -110,7 +110,6 @@ class Incarnation(Generic[InfoT]):
     idle: anyio.Event | None = None
     drain: anyio.CancelScope | None = None
     on_lost: Callable[[Fault], None] | None = None
-    is_parted: bool = False
     callers: dict[Callable[[Fault], object], None] = field(default_factory=dict)
 
     @property
@@ -161,6 +160,11 @@ class Incarnation(Generic[InfoT]):
         if self.on_lost is not None:
             self.on_lost(Fault(Cause(cause), detail))
 
+    @property
+    def is_parted(self) -> bool:
+        """Whether no answer comes any more: it is gone, or cut off and ends by its lease."""
+        return self.lingers_until is not None or self.state is State.GONE
+
     def on_parted(self, listener: Callable[[Fault], object]) -> Callable[[], object]:
         """Call `listener` when no answer comes any more; returns what ends it."""
         if self.is_parted:
@@ -170,14 +174,12 @@ class Incarnation(Generic[InfoT]):
         return lambda: self.callers.pop(listener, None)
 
     def part(self) -> None:
-        """Note that it is gone, or cut off and ends by its lease.
+        """Tell callers that no answer comes any more.
 
         Behind a cut link the cluster may tell of an end much later than the pool has replaced who
-        was there. So callers are told by us, but not before answers on their way are here.
+        was there. So they are told by us, but not before answers on their way are here.
         """
-        if not self.is_parted:
-            self.is_parted = True
-            asyncio.get_running_loop().call_later(ANSWERED_WITHIN_S, self._tell_parted)
+        asyncio.get_running_loop().call_later(ANSWERED_WITHIN_S, self._tell_parted)
 
     @property
     def _parting(self) -> Fault:

@@ -484,8 +484,8 @@ class Supervisor(Hooks[InfoT]):
         self._reports.append(report)
         if member.actor is not None and report.rung != "hook":
             await self._outlast(slot, member)
-        member.part()
         self._advance(member, State.GONE, f"nothing of it is left ({report.rung})")
+        member.part()
         slot.incarnation = None
         slot.look_anew()
         self.emit(

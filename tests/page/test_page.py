@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -14,6 +13,7 @@ import pytest
 import pool
 from pool.page import Page
 from pool.testing import SimNode, SimulatedCluster, run
+from tests.window.worlds import Shy
 
 
 def read(url: str) -> dict[str, Any]:
@@ -83,17 +83,6 @@ def test_an_error_in_its_block_comes_out_and_ends_the_page() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         run(main)
     assert caught.group_contains(LookupError)
-
-
-class Shy(pool.ReplicaPool):
-    """Cannot be shown, until it is mended."""
-
-    is_mended = False
-
-    def picture(self) -> Mapping[str, Any]:
-        if not self.is_mended:
-            raise LookupError("a fault of the user's")
-        return super().picture()
 
 
 def test_a_pool_that_cannot_be_shown_is_said_on_the_page_and_the_pool_goes_on() -> None:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import anyio
 
 import pool
 from pool.control.window import events_of, find, look
 from pool.testing import SimulatedCluster
 from pool.window.requests import Verb, Whom, ask
-from tests.window.worlds import SHAPE, play, replicas, shown
-
-
-class Shy(pool.ReplicaPool):
-    """Cannot be shown, until it is mended."""
-
-    is_mended = False
-
-    def picture(self) -> Mapping[str, Any]:
-        if not self.is_mended:
-            raise LookupError("a fault of the user's")
-        return super().picture()
+from tests.window.worlds import SHAPE, Shy, play, replicas, shown
 
 
 def test_a_pool_that_cannot_be_shown_hides_no_event_and_keeps_nobody_from_asking() -> None:

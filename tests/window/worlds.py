@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -37,3 +37,14 @@ async def shown(cluster: SimulatedCluster, condition: Callable[[PoolView], bool]
                 if condition(view):
                     return view
             await anyio.sleep(0.5)
+
+
+class Shy(pool.ReplicaPool):
+    """Cannot be shown, until it is mended."""
+
+    is_mended = False
+
+    def picture(self) -> Mapping[str, Any]:
+        if not self.is_mended:
+            raise LookupError("a fault of the user's")
+        return super().picture()
