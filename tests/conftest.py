@@ -21,6 +21,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.second_chance import give_second_chances
 from tests.world import ClusterOfNodes, World
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -30,6 +31,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    give_second_chances(items)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -121,10 +122,13 @@ async def wait_in(phase: str, folder: Path) -> None:
 
 def scale_blocking(folder: Path) -> None:
     """Catch Ctrl-C in the block: the call that it broke must not be waited for."""
-    with pool.blocking.ReplicaPool("driven", **options(hosts.Slow, folder)) as replicas:
-        say_where(replicas)
-        with contextlib.suppress(KeyboardInterrupt):
-            replicas.scale(1, timeout_s=None)
+    with (
+        pool.blocking.ReplicaPool("driven", **options(hosts.Slow, folder)) as replicas,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        # From a thread, once the call waits: before that there is nothing to break.
+        threading.Timer(0.5, say_where, [replicas]).start()
+        replicas.scale(1, timeout_s=None)
 
 
 def wait_blocking(phase: str, folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 import pool
-from tests.tree import QUICK, hosts_of, is_gone, kill, pid_of, until
+from tests.tree import QUICK, eventually, hosts_of, is_gone, kill, pid_of, until
 from tests.world import World
 
 pytestmark = pytest.mark.ray
@@ -89,7 +89,7 @@ def test_a_role_beside_a_replica_that_is_lost_moves_with_it(world: World) -> Non
             await until(
                 infer, lambda: infer.is_settled and infer.members()[0].serial > beside.serial, 60
             )
-            assert all(map(is_gone, pids))
+            await eventually(lambda: all(map(is_gone, pids)))
             assert {failure.cause for failure in infer.failures} == {pool.Cause.PREEMPTION}
             assert (await train.run(seen, flat=True)) == (await infer.run(seen, flat=True))
 
