@@ -37,7 +37,9 @@ BareActor: Any = _make(Bare)
 
 
 class BareGang:
-    """Hold a placement group, a supervisor actor in it, and an actor pinned to each bundle's node.
+    """Hold a placement group, with an actor pinned to each bundle's node.
+
+    Several have a supervisor, an actor in the group. One bundle has one actor, in the group.
 
     Args:
         bundles: What each bundle holds.
@@ -58,7 +60,8 @@ class BareGang:
         inside = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
         pinned = [
             NodeAffinitySchedulingStrategy(nodes[index], soft=False)
-            for index in range(len(self._bundles))
+            for index in range(len(nodes))
+            if len(nodes) > 1
         ]
         self.actors = [
             BareActor.options(num_cpus=0, max_restarts=0, scheduling_strategy=strategy).remote()

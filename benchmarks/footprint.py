@@ -162,7 +162,7 @@ async def ours(size: tuple[int, int]) -> list[Row]:
         actors = {pid_of(member.actor.id) for member in members if member.actor}
         below = {host.pid for member in members if member.info for host in member.info.hosts}
         seen = await settled()
-        kinds = kinds_of(seen, before, replica_actors=actors, node_hosts=below)
+        kinds = kinds_of(seen, before, replica_actors=actors - below, node_hosts=below)
         found = [*rows(size, "pool", seen, kinds), driver(size, "pool", seen, before)]
         [first, *_] = opened.hosts()[0]
         started = await first.start_process(pool.Process(SLEEPER, name="sleeper", devices=0))
@@ -195,8 +195,8 @@ async def bare(size: tuple[int, int]) -> list[Row]:
     kinds = kinds_of(
         seen,
         before,
-        supervisors={gang.pids[0] for gang in gangs},
-        actors_of_hosts={pid for gang in gangs for pid in gang.pids[1:]},
+        supervisors={pid for gang in gangs for pid in gang.pids[:-hosts]},
+        actors_of_hosts={pid for gang in gangs for pid in gang.pids[-hosts:]},
     )
     found = [*rows(size, "bare Ray", seen, kinds), driver(size, "bare Ray", seen, before)]
     for gang in gangs:

@@ -40,9 +40,11 @@ class Laps:
         shape = f"{hosts} host" + "s" * (hosts > 1)
         bare_detected = Measured(f"  bare Ray: to the exception, {shape}")
         bare_replaced = Measured(f"  bare Ray: exception to first replies, {shape}")
+        # The only host of a replica is its actor.
+        killed = ("replica actor", "node host") if hosts > 1 else ("replica",)
         detected = {
             whom: Measured(f"{whom} killed, to detected, {shape}", DETECTED_S, beside=bare_detected)
-            for whom in ("replica actor", "node host")
+            for whom in killed
         }
         replaced = Measured(
             f"detected to replacement ready, {shape}",
@@ -57,7 +59,7 @@ class Laps:
 
 
 async def measure(rounds: int) -> list[Measured]:
-    """Kill, in turn, ours and bare ones: first the supervisor of the gang, then a host."""
+    """Kill, in turn, ours and bare ones: the supervisor of a gang of several, and a host."""
     rows: list[Measured] = []
     for hosts in (1, 2):
         laps = Laps.of(hosts)
@@ -75,7 +77,7 @@ async def measure(rounds: int) -> list[Measured]:
             for number in range(rounds + 1):
                 for whom in laps.detected:
                     ours = await _kill_ours(replicas, listener, whom)
-                    bare = await _kill_bare(gang, 0 if whom == "replica actor" else -1)
+                    bare = await _kill_bare(gang, -1 if whom == "node host" else 0)
                     if number:
                         laps.detected[whom].rounds_s.append(ours[0])
                         laps.replaced.rounds_s.append(ours[1])
@@ -93,7 +95,7 @@ async def _kill_ours(
     [member] = replicas.members(serving=True)
     assert member.actor is not None
     assert member.info is not None
-    pid = pid_of(member.actor.id) if whom == "replica actor" else member.info.hosts[-1].pid
+    pid = member.info.hosts[-1].pid if whom == "node host" else pid_of(member.actor.id)
     listener.forget()
     killed = time.monotonic()
     os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Four replicas by `pool` and by Ray Serve: up, one more, one killed, all gone.
 
-Serve runs with its defaults, but for the HTTP proxy, which is left out. A replica of ours is an
-actor that supervises a host, so a pool of four has eight processes, and Serve's has four.
+Serve runs with its defaults, but for the HTTP proxy, which is left out. A replica of one host is
+one process, as Serve's is.
 """
 
 from __future__ import annotations

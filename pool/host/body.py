@@ -60,7 +60,11 @@ class HostBody(Workplace):
 
     # -- what the manager calls (see pool.cluster.body.Body) ------------------------------------
 
-    async def start(self, context: Context) -> HostInfo:
+    async def start(self, context: Context) -> Any:
+        return await self.open_host(context)
+
+    async def open_host(self, context: Context) -> HostInfo:
+        """Bring the host up, with the processes that it is made with."""
         self._context = self.subject.context = context
         ids = self._devices_of(context) if self._plan.knows_devices else None
         self._staffing = Staffing(self._plan, self._place, context)

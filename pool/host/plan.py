@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pool.cluster.interface import Reservation
+from pool.cluster.interface import NOTHING, Reservation
 from pool.host.node_host import NodeHost
 from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.policies import Policies
@@ -58,6 +58,15 @@ class HostPlan:
     def knows_devices(self) -> bool:
         """Whether the host itself gives devices to its workers, by their ids; else Ray does."""
         return self.holds_devices or bool(self.lent)
+
+    def holds(self, bundle: Resources) -> Resources:
+        """Return what a host itself holds of its bundle."""
+        if not self.knows_devices:
+            return NOTHING
+        if not self.lent:
+            return bundle
+        # Another role's host holds the devices; this one holds what else the bundle has.
+        return Resources({name: n for name, n in bundle.items() if name != self.device})
 
 
 @dataclass(frozen=True, slots=True)

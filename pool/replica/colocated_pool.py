@@ -13,6 +13,7 @@ import anyio
 from pool.cluster.interface import ActorSpec, Fault, Identity, Reservation
 from pool.errors import ConfigError, InfeasibleError, MemberFailed, ReservationFailed
 from pool.host.info import ReplicaInfo
+from pool.host.plan import HostPlan
 from pool.manager.member import Incarnation, Warned
 from pool.planning.lifecycle import State
 from pool.planning.notice import Notice, NoticeKind
@@ -222,17 +223,18 @@ class ColocatedPool(ReplicaPool):
     async def describe_member(
         self, identity: Identity, reservation: Reservation | None
     ) -> ActorSpec:
-        spec = await super().describe_member(identity, reservation)
-        whose, hosts, place, workers = spec.args
+        return replace(await super().describe_member(identity, reservation), own_group=False)
+
+    def _hosts_of(self, identity: Identity, reservation: Reservation, hosts: HostPlan) -> HostPlan:
         hosts = replace(hosts, shares_devices=True)
-        if self.target._lodgings.by_hosts:
-            home = self.target._at_home(place)
-            if home is None or home.info is None:
-                why = f"its place beside {self.target.name} is gone"
-                raise MemberFailed(identity.member, Cause.PREEMPTION, why)
-            lent = tuple(host.devices for host in home.info.hosts)
-            hosts = replace(hosts, holds_devices=False, lent=lent)
-        return replace(spec, args=(whose, hosts, place, workers), own_group=False)
+        if not self.target._lodgings.by_hosts:
+            return hosts
+        home = self.target._at_home(reservation)
+        if home is None or home.info is None:
+            why = f"its place beside {self.target.name} is gone"
+            raise MemberFailed(identity.member, Cause.PREEMPTION, why)
+        lent = tuple(host.devices for host in home.info.hosts)
+        return replace(hosts, holds_devices=False, lent=lent)
 
     def take_notices(self, identity: Identity, notices: tuple[Notice, ...]) -> bool:
         """Leave them to the target, which hears of its nodes by itself."""

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from pool.cluster.interface import NOTHING, ActorSpec, Cluster, Fault, Identity, Reservation
+from pool.cluster.interface import ActorSpec, Cluster, Fault, Identity, Reservation
 from pool.host.body import HostBody
 from pool.host.info import HostInfo
 from pool.host.plan import HostPlace, HostPlan
 from pool.manager.nested import GANG, NestedPool
 from pool.planning.notice import Notice
-from pool.planning.resources import Resources
 from pool.planning.restart import Cause, RestartPolicy
 
 NODE_CAUSES = (Cause.NODE_LOST, Cause.PREEMPTION, Cause.MAINTENANCE)
@@ -67,16 +66,12 @@ class HostPool(NestedPool[HostInfo]):
     ) -> ActorSpec:
         assert reservation is not None
         plan, index = self._host_plan, identity.slot
-        holds = reservation.bundles[index] if plan.knows_devices else NOTHING
-        if plan.lent:
-            # Another role's host holds the devices; this one holds what else the bundle has.
-            holds = Resources({name: n for name, n in holds.items() if name != plan.device})
         return ActorSpec(
             body=HostBody,
             args=(plan, HostPlace(index, reservation)),
             label=plan.host_class.__name__,
             identity=identity,
-            holds=holds,
+            holds=plan.holds(reservation.bundles[index]),
             reservation=reservation if plan.knows_devices else None,
             bundle=index,
             node_id=reservation.nodes[index],

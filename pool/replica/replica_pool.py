@@ -61,6 +61,7 @@ from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
 from pool.replica.show import ask_host, show_replica
+from pool.replica.solo import describe_solo, is_solo
 from pool.replica.view import View
 from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.work import Served, Work
@@ -80,7 +81,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
 
     Each slot has one placement group: STRICT_PACK with one bundle where a node can hold the
     replica, STRICT_SPREAD with equal bundles, one a node, where it takes several. In it a replica
-    actor holds one `NodeHost` for each bundle.
+    actor holds one `NodeHost` for each bundle; a replica of one bundle is its `NodeHost`, in one
+    process.
 
     Args:
         name: The pool's name.
@@ -107,7 +109,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         health: How replicas, and their hosts, are polled, and when one counts as failed.
         restart: How often, and how soon, a failed replica is started again.
         host_restart: Within which limits a host that died is started again by itself, on its node,
-            while the rest of its replica waits. By default the whole replica is replaced.
+            while the rest of its replica waits. By default the whole replica is replaced. It
+            costs a replica of one host a second process, which outlives the host.
             Levels multiply: see `pool.planning.restart.worst_case_restarts`.
         drain: How long a replica may take to leave.
         notice_policy: What follows a notice, by its kind.
@@ -603,7 +606,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         if reservation is None:
             raise ReservationFailed(f"{identity.member} has no placement group")
         revision = self._revisions[identity.revision]
-        hosts = revision.hosts
+        hosts = self._hosts_of(identity, reservation, revision.hosts)
+        if is_solo(hosts, reservation):
+            return describe_solo(identity, hosts, reservation, revision.workers)
         if hosts.runtime_env is None:
             # The replica will start the hosts; so their processes start beside its own.
             await self.cluster.warm(reservation.nodes)
@@ -615,8 +620,17 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             reservation=reservation,
         )
 
+    def _hosts_of(self, identity: Identity, reservation: Reservation, hosts: HostPlan) -> HostPlan:
+        """Say what the hosts of a member are, where that depends on where it lives."""
+        return hosts
+
+    async def open_member(self, actor: Actor, timeout_s: float) -> ReplicaInfo:
+        """Put the actor of a solo, which its own process cannot name, into what it tells."""
+        return (await super().open_member(actor, timeout_s)).at(actor)
+
     def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:
         """Kill all below it too: they would follow, but some thousandths of a second later."""
         super().kill_member(actor, info)
         for part in info.actors if info is not None else ():
-            self.cluster.kill(part)
+            if part != actor:
+                self.cluster.kill(part)
