@@ -117,11 +117,11 @@ def failed(**options: Any) -> tuple[pool.SizeUnreachable, pool.ReplicaPool]:
 @pytest.mark.parametrize(
     ("options", "detail", "line"),
     [
-        ({"host": Weightless}, "host 0: KeyError: 'weights.bin'", 'raise KeyError("weights.bin")'),
+        ({"host": Weightless}, "KeyError: 'weights.bin'", 'raise KeyError("weights.bin")'),
         ({"host": Unmade}, "KeyError: 'config.json'", 'raise KeyError("config.json")'),
         (
             {"host": Late},
-            "host 0: TimeoutError: the model hub did not answer",
+            "TimeoutError: the model hub did not answer",
             'raise TimeoutError("the model hub did not answer")',
         ),
         ({"host": Estranged}, "Strange: no way", 'raise Strange("no way", "at all")'),
@@ -202,7 +202,8 @@ def test_an_argument_that_cannot_be_pickled_is_named_and_not_tried_again(
     [
         (
             {"host": Locked},
-            "what start() of Locked returned cannot be sent to its owner: extra['lock'], a lock, ",
+            "what start() of Locked returned cannot be sent to its owner: "
+            "hosts[0].extra['lock'], a lock, ",
         ),
         (
             {"ranks": pool.Ranks(LockedRank, per_host=1)},
