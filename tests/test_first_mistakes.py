@@ -234,12 +234,32 @@ def test_a_time_out_that_is_none_is_refused_before_anything_is_asked(timeout_s: 
                 lambda **options: replicas.run(abs, 1, **options),
                 replicas.drain,
                 replicas.wait_settled,
+                replicas.roll,
+                replicas.roll_back,
+                replicas.change,
             ]
             for ask in asked:
                 with pytest.raises(pool.ConfigError, match="give a number of seconds") as caught:
                     await ask(timeout_s=timeout_s)
                 assert caught.value.field == "timeout_s"
-            assert replicas.desired == 0
+            assert (replicas.desired, replicas.revision) == (0, 0)
+        role = make()
+        async with pool.Program(role) as program:
+            with pytest.raises(pool.ConfigError, match="give a number of seconds"):
+                await program.scale({"a": 1}, timeout_s=timeout_s)
+            assert role.desired == 0
+
+    play(main)
+
+
+def test_a_scale_without_time_still_says_what_it_waited_for() -> None:
+    async def main(make: Callable[..., pool.ReplicaPool]) -> None:
+        async with make() as first:
+            await first.scale(4)
+            async with pool.ReplicaPool("b", shape=SHAPE, cluster=first.cluster) as second:
+                with pytest.raises(pool.SizeUnreachable, match=says("a holds")) as caught:
+                    await second.scale([1], timeout_s=0.5)
+                assert "pending" not in str(caught.value)
 
     play(main)
 
@@ -256,6 +276,10 @@ def test_a_wait_that_took_too_long_says_for_what() -> None:
 
             with pytest.raises(TimeoutError, match="of its own"):
                 await replicas.broadcast(fail, timeout_s=5)
+            with pytest.raises(TimeoutError, match=says("Run(sleep on 'a/0.1') took longer")):
+                await replicas.run(anyio.sleep, 60, timeout_s=5)
+            with pytest.raises(TimeoutError, match="of its own"):
+                await replicas.run(fail, timeout_s=5)
             replicas.cluster.crash(replicas[0].actor)  # type: ignore[attr-defined]
             while replicas.is_settled:
                 await replicas.changed()

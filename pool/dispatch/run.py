@@ -102,6 +102,11 @@ class Run:
         member.call_began()
         pool.spawn(self._go)
 
+    def __repr__(self) -> str:
+        function = self._work.function
+        name = getattr(function, "__qualname__", repr(function))
+        return f"Run({name} on {self.host.actor.identity.member!r})"
+
     @property
     def is_done(self) -> bool:
         """Whether it has ended, in whatever way."""
@@ -199,9 +204,13 @@ async def finish_runs(runs: list[Run], timeout_s: float | None) -> list[Any]:
         results[number] = await runs[number].result()
 
     try:
-        with anyio.fail_after(timeout_s):
+        # NB: not `fail_after`. What a function raises may be a TimeoutError as well.
+        with anyio.move_on_after(timeout_s) as limit:
             await at_once(wait, len(runs))
     finally:
         with anyio.CancelScope(shield=True):
             await at_once(lambda number: runs[number].cancel(), len(runs))
+    if limit.cancelled_caught:
+        late = f"{runs[0]!r}" if len(runs) == 1 else f"{runs[0]!r} and {len(runs) - 1} more"
+        raise TimeoutError(f"{late} took longer than {timeout_s} s; their processes were killed")
     return results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pool.cluster.interface import Actor
@@ -90,8 +90,3 @@ class ReplicaInfo:
     def actors(self) -> tuple[Actor, ...]:
         """Its hosts' actors, and its rank actors. The only host of a replica may be its actor."""
         return (*(host.actor for host in self.hosts), *(rank.actor for rank in self.ranks))
-
-    def at(self, actor: Actor) -> ReplicaInfo:
-        """Put the replica's actor in for a host that is one with it, where there is such a host."""
-        hosts = (host if host.actor.id else replace(host, actor=actor) for host in self.hosts)
-        return replace(self, hosts=tuple(hosts))

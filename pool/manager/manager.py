@@ -177,7 +177,8 @@ class ResourcePoolManager(Rolls[InfoT]):
         Args:
             size: How many members. Several sizes mean "the largest of these that can be had": when
                 the time is up the pool settles at the largest one reached, and gives back the rest.
-            timeout_s: Seconds to wait; None waits for ever.
+            timeout_s: Seconds to wait, and up to one more to find out what is missing; None waits
+                for ever.
 
         Returns:
             What was reached, with the reason for each slot that is missing. With a single size
@@ -215,7 +216,7 @@ class ResourcePoolManager(Rolls[InfoT]):
             # A pool that follows its load, or its program, changes its size without a call.
             return self._in_force != number or self._goal.desired != target
 
-        with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
+        with anyio.move_on_after(math.inf if timeout_s is None else timeout_s) as wait:
             await self._until(
                 lambda: (
                     is_superseded()
@@ -224,6 +225,8 @@ class ResourcePoolManager(Rolls[InfoT]):
                     or self._closing_by is not None
                 )
             )
+        if wait.cancelled_caught and not is_superseded():
+            await self._ask_what_is_missing()
         if target:
             self._check_open()  # A pool that closes must not be given a size again.
         reached = self._ready()

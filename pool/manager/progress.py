@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+import anyio
 
 from pool.manager.member import InfoT, Slot
 from pool.manager.vitals import Vitals
+from pool.planning.lifecycle import State
 from pool.planning.plan import Role
+
+EXPLAIN_TIMEOUT_S = 1.0
+"""How much later than its time-out a `scale` may return, to say what it waited for."""
 
 
 class Progress(Vitals[InfoT]):
@@ -51,6 +58,17 @@ class Progress(Vitals[InfoT]):
             if slot.rank is not None
             and (slot.incarnation is None or not slot.incarnation.state.is_serving)
         }
+
+    async def _ask_what_is_missing(self) -> None:
+        """Find out why slots wait whose reason is not known yet: it is asked for after seconds."""
+        with anyio.move_on_after(EXPLAIN_TIMEOUT_S), contextlib.suppress(Exception):
+            for slot in list(self._slots.values()):
+                member = slot.incarnation
+                if member is None or member.state is not State.PENDING or slot.waits_for:
+                    continue
+                reason = await self.explain_wait(member.identity)
+                if slot.incarnation is member and member.state is State.PENDING:
+                    slot.waits_for = reason
 
 
 def _lingers(slot: Slot[Any]) -> bool:

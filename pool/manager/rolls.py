@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import anyio
 
+from pool.manager.arguments import check_timeout
 from pool.manager.events import EventKind
 from pool.manager.lifetime import Lifetime
 from pool.manager.member import InfoT
@@ -43,10 +44,12 @@ class Rolls(Lifetime[InfoT]):
             PoolFailed: The new revision used its restarts up. What works of the old one is kept;
                 `roll_back`, or mend the cause and `scale` to try again.
             PoolClosed: The pool is not open.
+            ConfigError: The time-out is no number of seconds.
 
         Cancelling it leaves the roll in force.
         """
         self._check_open()
+        check_timeout(timeout_s)
         self._previous = self.revision
         self._newest += 1
         return await self._roll_to(self._newest, policy, timeout_s)
@@ -59,6 +62,7 @@ class Rolls(Lifetime[InfoT]):
         Args, result, errors and cancellation are those of `roll`.
         """
         self._check_open()
+        check_timeout(timeout_s)
         target, self._previous = self._previous, self.revision
         return await self._roll_to(target, policy, timeout_s)
 

@@ -163,6 +163,12 @@ class NodeSelector:
     without: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        labels: object = self.labels
+        if not isinstance(labels, Mapping):
+            raise ConfigError(
+                f'labels is {labels!r}; give a dict of label to condition, as in {{"zone": "a"}}',
+                "labels",
+            )
         for key, text in self.labels.items():
             LabelRule.parse(text, key)
         given: object = self.without

@@ -20,6 +20,7 @@ from typing import Self
 import anyio
 
 from pool.errors import ConfigError, InfeasibleError, PoolError, ProgramUnreachable
+from pool.manager.arguments import check_timeout
 from pool.manager.lifetime import CLOSE_MARGIN_S
 from pool.manager.results import ScaleResult
 from pool.manager.snapshot import PoolSnapshot
@@ -173,7 +174,8 @@ class Program:
             What each role that was named, or follows one, reached.
 
         Raises:
-            ConfigError: A role is not there, or a size cannot be; nothing was created.
+            ConfigError: A role is not there, a size cannot be, or the time-out is no number of
+                seconds; nothing was created.
             InfeasibleError: The cluster could never hold them all; nothing was created.
             ProgramUnreachable: The time is up, a role failed, or there is no room now. All are as
                 they were.
@@ -181,6 +183,7 @@ class Program:
 
         Cancelling it brings the roles back to the sizes that they had, as a failure does.
         """
+        check_timeout(timeout_s)
         missing = {"the program": "another scale of it was under way"}
         with anyio.move_on_after(math.inf if timeout_s is None else timeout_s):
             async with self._scaling:

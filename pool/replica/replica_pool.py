@@ -29,7 +29,13 @@ from pool.host.info import ReplicaInfo
 from pool.host.node_host import NodeHost
 from pool.host.plan import HostPlan
 from pool.host.ports import DEFAULT_RANGE, PortRange
-from pool.manager.arguments import check_cluster, check_flag, check_instance_of, several
+from pool.manager.arguments import (
+    check_cluster,
+    check_flag,
+    check_instance_of,
+    check_timeout,
+    several,
+)
 from pool.manager.events import EventKind
 from pool.manager.manager import ResourcePoolManager
 from pool.manager.member import Incarnation, Member
@@ -61,7 +67,7 @@ from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
 from pool.replica.show import ask_host, show_replica
-from pool.replica.solo import describe_solo, is_solo
+from pool.replica.solo import describe_solo, is_solo, with_actor
 from pool.replica.view import View
 from pool.replica.warm import check_warm, keep_warm, wish_for
 from pool.replica.work import Served, Work
@@ -347,6 +353,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         Other errors, result and cancellation are those of `roll`.
         """
         self._check_open()
+        check_timeout(timeout_s)
         revision = self._revisions[self.revision].changed(
             {
                 "shape": shape,
@@ -371,6 +378,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
     async def roll(
         self, policy: RollPolicy | None = None, *, timeout_s: float | None = None
     ) -> RollResult:
+        check_timeout(timeout_s)
         present = self._revisions[self.revision]
         self._revisions.setdefault(self._newest + 1, present)
         self._forget_revisions()
@@ -626,7 +634,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
 
     async def open_member(self, actor: Actor, timeout_s: float) -> ReplicaInfo:
         """Put the actor of a solo, which its own process cannot name, into what it tells."""
-        return (await super().open_member(actor, timeout_s)).at(actor)
+        return with_actor(await super().open_member(actor, timeout_s), actor)
 
     def kill_member(self, actor: Actor, info: ReplicaInfo | None) -> None:
         """Kill all below it too: they would follow, but some thousandths of a second later."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pool.cluster.body import Context
-from pool.cluster.interface import ActorSpec, Identity, Reservation
+from pool.cluster.interface import Actor, ActorSpec, Identity, Reservation
 from pool.host.body import HostBody
 from pool.host.info import ReplicaInfo
 from pool.host.plan import HostPlace, HostPlan
@@ -36,6 +36,12 @@ def describe_solo(
         reservation=reservation,
         runtime_env=plan.runtime_env,
     )
+
+
+def with_actor(info: ReplicaInfo, actor: Actor) -> ReplicaInfo:
+    """Name a solo's actor to its host, which cannot name it; other replicas know their hosts'."""
+    hosts = (host if host.actor.id else replace(host, actor=actor) for host in info.hosts)
+    return replace(info, hosts=tuple(hosts))
 
 
 class Solo(HostBody):

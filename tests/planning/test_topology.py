@@ -129,6 +129,8 @@ def test_a_label_condition_without_a_value_is_refused(bad: str) -> None:
 
 
 def test_values_that_cannot_be_right_are_refused() -> None:
+    with pytest.raises(ConfigError, match="give a dict of label to condition"):
+        NodeSelector(labels=["zone"])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="node_ids is empty"):
         NodeSelector(node_ids=frozenset())
     with pytest.raises(ConfigError, match="is the text 'n1'"):
