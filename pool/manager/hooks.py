@@ -84,7 +84,10 @@ class Hooks(ABC, Generic[InfoT]):
         return info
 
     async def check_members(self, actors: Sequence[Actor], timeout_s: float) -> list[Reply]:
-        """Ask all these members for their health at once, and renew their leases with it."""
+        """Ask all these members for their health at once, and renew their leases with it.
+
+        It is cancelled, and judges nobody, when it takes three times as long as `timeout_s`.
+        """
         return await self.cluster.poll(actors, timeout_s, self.lease)
 
     async def drain_member(self, actor: Actor, budget_s: float) -> None:

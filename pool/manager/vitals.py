@@ -23,6 +23,9 @@ from pool.planning.health import Verdict
 from pool.planning.lifecycle import State
 from pool.planning.restart import Cause
 
+PATIENCE = 3
+"""How many times its time-out a checker may take; who waits for it renews no leases."""
+
 
 class Vitals(Supervisor[InfoT]):
     """Poll the members, and let them live on."""
@@ -138,11 +141,15 @@ class Vitals(Supervisor[InfoT]):
             self.cluster.renew(actors, self.lease)
 
     async def _ask_health(self, actors: Sequence[Actor]) -> Sequence[Reply]:
+        timeout_s = self.policies.health.timeout_s
+        replies: Sequence[Reply] = []
+        why = f"check_members did not return within {PATIENCE} times its {timeout_s:g} s"
         try:
-            replies = await self.check_members(actors, self.policies.health.timeout_s)
-            why = _why_no_replies(replies, len(actors))
+            with anyio.move_on_after(PATIENCE * timeout_s):
+                replies = await self.check_members(actors, timeout_s)
+                why = _why_no_replies(replies, len(actors))
         except Exception as error:
-            replies, why = [], repr(error)
+            why = repr(error)
         if not why:
             return replies
         # The checker failed, not the members (INV-9): they hear that their owner is alive.

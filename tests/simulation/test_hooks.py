@@ -114,6 +114,8 @@ class Checking(pool.ReplicaPool):
 
     async def check_members(self, actors: Sequence[pool.Actor], timeout_s: float) -> list[Reply]:
         way = type(self).way
+        if way is hangs:
+            await anyio.sleep_forever()
         # Without a lease: whoever asks in another way has nothing to say of the owner.
         return way(await self.cluster.poll(actors, timeout_s, None))  # type: ignore[no-any-return]
 
@@ -122,9 +124,14 @@ def breaks(replies: list[Reply]) -> Any:
     raise ConnectionError("nobody can be asked")
 
 
+def hangs(replies: list[Reply]) -> Any:
+    raise AssertionError("it does not come to that")
+
+
 @pytest.mark.parametrize(
     ("way", "says"),
     [
+        (hangs, "check_members did not return within 3 times its"),
         (breaks, "ConnectionError('nobody can be asked')"),
         (lambda replies: replies[:1], "returned 1 replies for 2 members"),
         (lambda replies: [*replies, *replies], "returned 4 replies for 2 members"),
