@@ -104,7 +104,7 @@ class Run:
 
     def __repr__(self) -> str:
         function = self._work.function
-        name = getattr(function, "__qualname__", repr(function))
+        name = getattr(function, "__qualname__", type(function).__name__)
         return f"Run({name} on {self.host.actor.identity.member!r})"
 
     @property
@@ -207,10 +207,12 @@ async def finish_runs(runs: list[Run], timeout_s: float | None) -> list[Any]:
         # NB: not `fail_after`. What a function raises may be a TimeoutError as well.
         with anyio.move_on_after(timeout_s) as limit:
             await at_once(wait, len(runs))
+        late = [run for run in runs if not run.is_done]
     finally:
         with anyio.CancelScope(shield=True):
             await at_once(lambda number: runs[number].cancel(), len(runs))
     if limit.cancelled_caught:
-        late = f"{runs[0]!r}" if len(runs) == 1 else f"{runs[0]!r} and {len(runs) - 1} more"
-        raise TimeoutError(f"{late} took longer than {timeout_s} s; their processes were killed")
+        whose = [*map(repr, late[:1]), *([f"{len(late) - 1} more"] if late[1:] else [])]
+        said = " and ".join(whose) or "the runs"
+        raise TimeoutError(f"{said} took longer than {timeout_s} s; what went on was ended")
     return results

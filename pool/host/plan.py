@@ -27,7 +27,8 @@ class HostPlan:
         host_args: Its constructor's arguments.
         device: Ray's name of the devices in their bundles.
         holds_devices: Whether each host sits in its bundle and holds all of it, and so is its own
-            worker; otherwise it holds nothing and is pinned to the bundle's node.
+            worker; otherwise it holds nothing, and is pinned to the bundle's node, or, where it is
+            its replica, sits in the bundle.
         shares_devices: Whether another role works on the same devices, so that their memory may be
             in use when a worker starts.
         lent: For each host of one replica, the ids of devices by resource that a host of another

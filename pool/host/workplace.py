@@ -19,10 +19,11 @@ import anyio
 
 from pool.cluster.body import Bulletin, Context
 from pool.cluster.interface import News
-from pool.errors import NotAdmitted
+from pool.errors import MemberFailed, NotAdmitted
 from pool.host.labour import Shift, labour, staying
 from pool.host.parcel import Opened, Parcel
 from pool.host.streams import Streams
+from pool.planning.restart import Cause
 
 THREADS = 40
 """How many plain functions a member runs at once."""
@@ -41,6 +42,7 @@ class Workplace:
         self.bulletin = Bulletin()
         self._context: Context | None = None
         self._admits = True
+        self._is_closed = False
         self._calls: set[asyncio.Future[None]] = set()
         self._environment = asyncio.Lock()
         self._opened = Opened()
@@ -77,12 +79,20 @@ class Workplace:
             await self.until_done(self._calls)
 
     async def restore(self) -> None:
-        """Admit calls again."""
+        """Admit calls again.
+
+        Raises:
+            MemberFailed: It is being put down; there is no way back from that.
+        """
+        if self._is_closed:
+            detail = "it is being put down already"
+            raise MemberFailed(self.context.identity.member, Cause.CRASH, detail)
         self._admits = True
 
     def close(self) -> None:
-        """Admit nobody any more."""
+        """Admit nobody any more, for good."""
         self._admits = False
+        self._is_closed = True
 
     async def execute(
         self,

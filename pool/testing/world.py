@@ -28,6 +28,7 @@ from pool.planning.resources import Resources
 from pool.planning.restart import Cause
 from pool.planning.shape import BundlePlan
 from pool.replica.replica import Replica
+from pool.replica.solo import Solo
 from pool.testing.actors import Call, Model, ModelledReplica, Process, SimActor
 from pool.testing.faults import Chance, FaultPlan
 from pool.testing.meters import MeterBook
@@ -343,7 +344,7 @@ class World:
     ) -> SimActor:
         number = self.next_number()
         actor: SimActor
-        if self.modelled and spec.body is Replica:
+        if self.modelled and spec.body in (Replica, Solo):
             actor = Model(number, spec, owner, self._model(spec))
         else:
             actor = Process(number, spec, owner, self.loop)

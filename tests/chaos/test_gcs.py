@@ -140,15 +140,14 @@ def test_a_size_that_is_asked_for_while_the_gcs_is_away_is_reached_when_it_is_ba
     assert not driver.close()["leftovers"]
 
 
-@pytest.mark.parametrize("part", ["the replica", "its host"])
 def test_a_replica_that_dies_while_the_gcs_is_away_is_suspect_and_replaced_when_it_is_back(
-    persisted: Persisted, driver: Driven, part: str
+    persisted: Persisted, driver: Driven
 ) -> None:
     """Its death is told by the GCS alone: until that is back, there is only its silence."""
     victim, other = driver.said("ready")[0]["members"]
     killed_at = time.time()
     with persisted.without_gcs():
-        kill(victim["root_pid"] if part == "the replica" else victim["host_pids"][0])
+        kill(victim["root_pid"])
         driver.until("member_state", state="suspect", slot=0)
         time.sleep(AWAY_S)
     driver.until("member_state", state="ready", slot=0, generation=2)

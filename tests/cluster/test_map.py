@@ -93,7 +93,7 @@ def test_the_input_is_read_no_further_ahead_than_the_bound(world: World) -> None
 @pytest.mark.parametrize("victim", ["host", "replica"])
 def test_a_replica_killed_under_a_map_loses_and_doubles_nothing(world: World, victim: str) -> None:
     async def main() -> None:
-        async with open_pool() as replicas:
+        async with open_pool(ON_TWO_NODES) as replicas:
             await replicas.scale(2, timeout_s=60)
             items = list(range(200))
             outs = []

@@ -80,7 +80,7 @@ def play(seed: int, hours: float = 1.0, *, faults: FaultPlan = FAULTS, **options
 async def _play(seed: int, hours: float, faults: FaultPlan, options: dict[str, Any]) -> Outcome:
     chance = random.Random(f"scenario {seed}")
     nodes = chance.choice([4, 6, 10])
-    devices = chance.choice([4, 8, 16])
+    devices = chance.choice([4, 16, 16])  # one host, which is its replica, or two
     scaler = Autoscaler(node=SimNode(gpus=8), delay_s=60, nodes_max=nodes)
     if faults is FAULTS:
         # Nodes that the cluster gives up soon, or only after the leases there are over.

@@ -272,8 +272,19 @@ def test_nodes_and_names_are_checked() -> None:
         SimulatedCluster().lose_node("n9")
 
 
+class Unmodelled(pool.NodeHost):
+    """Show that code of yours runs."""
+
+    def start(self) -> None:
+        raise AssertionError("a model runs no hosts")
+
+
 @on(nodes=4, modelled=True)
 async def test_a_modelled_replica_looks_like_a_real_one(cluster: SimulatedCluster) -> None:
+    one = pool.ReplicaShape(devices=8)
+    async with pool.ReplicaPool("o", shape=one, cluster=cluster, host=Unmodelled) as replicas:
+        await replicas.scale(2)
+        assert [len(member.info.hosts) for member in replicas.members() if member.info] == [1, 1]
     shape = pool.ReplicaShape(devices=16)
     async with pool.ReplicaPool("m", shape=shape, cluster=cluster) as replicas:
         await replicas.scale(2)

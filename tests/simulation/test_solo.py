@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import pytest
 
 import pool
 from pool.testing import SimNode, SimulatedCluster, run
@@ -34,6 +35,13 @@ class Host(pool.NodeHost):
 
     def shutdown(self) -> None:
         self.gone.append(self.context.identity.member)
+
+
+class Lingering(pool.NodeHost):
+    """Take its time to say goodbye."""
+
+    async def shutdown(self) -> None:
+        await anyio.sleep(5)
 
 
 class Rank:
@@ -140,3 +148,34 @@ def test_its_ranks_are_below_it_and_their_loss_is_its_loss() -> None:
         assert "rank actor 3" in replicas.failures[0].detail
 
     pool_of(story, shape=ONE, ranks=pool.Ranks(Rank))
+
+
+@pytest.mark.parametrize("shape", [ONE, TWO], ids=["one host", "two hosts"])
+def test_who_was_put_down_already_is_not_adopted_by_the_next_owner(
+    shape: pool.ReplicaShape,
+) -> None:
+    """INV-5: its ranks are gone, and its health check passes all the same."""
+
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(is_head=True), *[SimNode(gpus=8)] * 4])
+
+        async def own(seen: SimulatedCluster) -> None:
+            ranks = pool.Ranks(Rank, per_host=1)
+            options: dict[str, Any] = {"host": Lingering, "ranks": ranks, "detached": True}
+            async with pool.ReplicaPool("d", shape=shape, cluster=seen, **options) as replicas:
+                await replicas.scale(1, timeout_s=600)
+                began.set()
+
+        began = anyio.Event()
+        owner = cluster.drive(own)
+        await began.wait()
+        while cluster.actors("rank"):  # noqa: ASYNC110 - there is no event to wait for
+            await anyio.sleep(0.05)
+        cluster.crash(owner)
+        async with pool.attach("d", cluster=cluster) as replicas:
+            await replicas.scale(1, timeout_s=600)
+            assert replicas[0].id == "d/0.2"
+            assert set(await replicas.broadcast("who", on="rank", flat=True)) == {"rank"}
+            assert "put down already" in replicas.failures[0].detail
+
+    run(main, limit_s=86_400)

@@ -109,8 +109,11 @@ class Arsenal:
         live = await anyio.to_thread.run_sync(live_actors)
         names = [subject.name for subject in self._subjects()]
         name = chosen(names, draw.where)
+        theirs = [actor for actor in live if actor.pool == name and actor.pid]
+        # The only host of a replica is the replica.
         found = sorted(
-            (a for a in live if a.pool == name and a.identity.level == level and a.pid),
+            [a for a in theirs if a.identity.level == level]
+            or [a for a in theirs if a.identity.level == "replica"],
             key=lambda actor: str(actor.identity),
         )
         if not found:

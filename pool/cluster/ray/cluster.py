@@ -48,7 +48,7 @@ from pool.cluster.ray.arrivals import Arrivals
 from pool.cluster.ray.bulk import BULK_BYTES, Bulk
 from pool.cluster.ray.deaths import death_of, error_of, first_line
 from pool.cluster.ray.observer import ask
-from pool.cluster.ray.placing import until_given_back, until_placed
+from pool.cluster.ray.placing import Room
 from pool.cluster.ray.shell import actor_class, sendable
 from pool.cluster.ray.topology import ray_topology
 from pool.errors import (
@@ -91,6 +91,7 @@ class RayCluster(Cluster):
                 'ray.init(address="auto") to join a running cluster, before you open a pool'
             )
         self._arrivals = Arrivals()
+        self._room = Room()
 
     async def topology(self) -> Topology:
         return await ask(ray_topology)
@@ -121,12 +122,13 @@ class RayCluster(Cluster):
         nodes: Sequence[str] = (),
     ) -> Reservation:
         if nodes and identity.generation > 1:
-            await until_given_back(plan.bundles, nodes)
+            await self._room.until_given_back(plan.bundles, nodes)
         create = functools.partial(_create_group, plan, str(identity), detached, nodes)
         group = await anyio.to_thread.run_sync(create)
         try:
             with anyio.fail_after(timeout_s):
-                placed = await until_placed(group, len(plan.bundles))
+                await group.ready()
+            placed = await anyio.to_thread.run_sync(_nodes_of_bundles, group, len(plan.bundles))
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(remove_placement_group, group)
@@ -403,6 +405,14 @@ def _create_group(
         options["bundle_label_selector"] = [labels] * len(bundles)
     group: PlacementGroup = placement_group(bundles, **options)
     return group
+
+
+def _nodes_of_bundles(group: PlacementGroup, count: int) -> tuple[str, ...]:
+    table = ray.util.placement_group_table(group)
+    nodes = table["bundles_to_node_id"]
+    found = tuple(nodes[index] for index in range(count))
+    reach.remember(found)
+    return found
 
 
 def _leftovers(pool: str, instance: str) -> list[str]:

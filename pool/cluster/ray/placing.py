@@ -1,72 +1,63 @@
-"""How a placement group is placed without a wait that Ray would add.
+"""When a slot's next placement group is made: as soon as its nodes have room for it, and no sooner.
 
 Ray puts a group off that it cannot place at once, for a tenth of a second, then for twice as long
-and more. A slot's next group, on the node of its last one, meets that node while it gives back what
-the last one had. And Ray's own way to wait for a group runs a task in it, which costs a worker
-process. So here a group is made when there is room for it, and looked at until it stands.
+and more. A slot's next group, on the nodes of its last one, meets them while they give back what
+the last one had. A look at what they have free costs milliseconds.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, repeat
 
 import anyio
-import anyio.to_thread
-import ray
-from ray.util.placement_group import PlacementGroup
 
-from pool.cluster.ray import private, reach
+from pool.cluster.ray import private
+from pool.cluster.ray.observer import ask
+from pool.errors import SourceUnavailable
 from pool.planning.resources import Resources
 
-PAUSES_S = tuple(accumulate(repeat(0.005, 8), lambda pause, _: 2 * pause))
-"""Between looks: 5 ms and twice as long each time, 1.3 s in all."""
+GIVEN_BACK_S = 0.6
+"""Some processes take long to end; then Ray may as well put the group off."""
 
-GIVEN_BACK_PAUSES_S = PAUSES_S[:7]
-"""Some processes take long to end; after 0.6 s Ray may as well put the group off."""
+FIRST_PAUSE_S = 0.005
+"""Between the first two looks; each further pause is twice as long."""
 
-
-async def until_given_back(bundles: Sequence[Resources], nodes: Sequence[str]) -> None:
-    """Wait until nodes have room for bundles that they had room for before, but not for long."""
-    for pause_s in GIVEN_BACK_PAUSES_S:
-        free = await anyio.to_thread.run_sync(private.available_resources_per_node)
-        if _have_room(free, bundles, nodes):
-            return
-        await anyio.sleep(pause_s)
+Free = Mapping[str, Mapping[str, float]]
+"""Node to what it has free."""
 
 
-def _have_room(
-    free: Mapping[str, Mapping[str, float]], bundles: Sequence[Resources], nodes: Sequence[str]
-) -> bool:
-    needed: dict[str, dict[str, float]] = {}
+class Room:
+    """Say when nodes have room. One loop's property: not thread-safe."""
+
+    def __init__(self) -> None:
+        self._looking: asyncio.Task[Free] | None = None
+
+    async def until_given_back(self, bundles: Sequence[Resources], nodes: Sequence[str]) -> None:
+        """Wait until nodes have room for bundles that they had room for before, but not for long.
+
+        It is no more than a hint: where it cannot be found out, nothing is waited for.
+        """
+        pause_s = FIRST_PAUSE_S
+        with anyio.move_on_after(GIVEN_BACK_S), contextlib.suppress(SourceUnavailable):
+            while not _have_room(await self._look(), bundles, nodes):
+                await anyio.sleep(pause_s)
+                pause_s *= 2
+
+    async def _look(self) -> Free:
+        """Look once for all who want to know at the same time: it reads all nodes."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(ask(private.available_resources_per_node))
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._looking)
+
+
+def _have_room(free: Free, bundles: Sequence[Resources], nodes: Sequence[str]) -> bool:
+    needed: dict[str, Resources] = {}
     for node, bundle in zip(nodes, bundles, strict=True):
-        on_node = needed.setdefault(node, {})
-        for name, amount in bundle.items():
-            on_node[name] = on_node.get(name, 0.0) + amount
+        needed[node] = needed.get(node, Resources()) + bundle
     return all(
-        amount <= free.get(node, {}).get(name, 0.0)
-        for node, amounts in needed.items()
-        for name, amount in amounts.items()
+        amount.fits_in(Resources({name: free.get(node, {}).get(name, 0.0) for name in amount}))
+        for node, amount in needed.items()
     )
-
-
-async def until_placed(group: PlacementGroup, count: int) -> tuple[str, ...]:
-    """Wait until a group is placed, and return the nodes of its bundles, in order."""
-    for pause_s in PAUSES_S:
-        nodes = await anyio.to_thread.run_sync(_nodes_of_bundles, group, count)
-        if nodes:
-            return nodes
-        await anyio.sleep(pause_s)
-    await group.ready()
-    return await anyio.to_thread.run_sync(_nodes_of_bundles, group, count)
-
-
-def _nodes_of_bundles(group: PlacementGroup, count: int) -> tuple[str, ...]:
-    """Return the nodes of a group's bundles; nothing while it is not placed."""
-    table = ray.util.placement_group_table(group)
-    if table["state"] != "CREATED":
-        return ()
-    nodes = table["bundles_to_node_id"]
-    found = tuple(nodes[index] for index in range(count))
-    reach.remember(found)
-    return found
