@@ -136,8 +136,8 @@ async def leave_the_block(scene: Scene) -> None:
 
 
 REPLACED: dict[Strike, str] = {
-    kill_the_host_actor: "host 0",
-    kill_the_host_process: "host 0",
+    kill_the_host_actor: "killed by `ray.kill`",
+    kill_the_host_process: "worker process has died",
     kill_who_holds_the_devices: "held the devices of process 'tree'",
     remove_the_group: "placement group was removed",
 }

@@ -109,7 +109,7 @@ def test_a_start_that_hangs_ends_with_its_time_out(world: World) -> None:
 @pytest.mark.parametrize(
     ("host", "args", "says"),
     [
-        (hosts.Dying, (), "host 0"),
+        (hosts.Dying, (), "worker process has died"),
         (hosts.Given, (OSError("no licence"),), r"OSError: no licence"),
     ],
     ids=["dies in start", "constructor raises"],

@@ -20,6 +20,7 @@ from pool.cli.roll import roll_pool
 from pool.cli.scale import scale_pool
 from pool.cli.status import show_status
 from pool.cli.voice import Voice
+from pool.control.window import look
 from pool.testing import SimNode, SimulatedCluster, run
 from pool.window.requests import Refused, Verb
 
@@ -193,7 +194,10 @@ def test_what_a_dead_driver_left_is_shown_and_steered_and_reaped(
         with pytest.raises(pool.CallTimeout, match="the pool was left as it was by then"):
             await scale_pool(Asking(cluster, VOICE, timeout_s=100), "dead", 8)
         await scale_pool(Asking(cluster, VOICE), "dead", 2)
-        await drain_target(Asking(cluster, VOICE), "dead/0")
+        [view] = await look(cluster, "dead")
+        assert view.snapshot is not None
+        slot = view.snapshot.slots[0].index
+        await drain_target(Asking(cluster, VOICE), f"dead/{slot}")
         await show_status(cluster, VOICE, "dead")
         await anyio.sleep(120)
         await reap_pools(cluster, VOICE, "dead", dry_run=True)

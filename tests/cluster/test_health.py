@@ -90,7 +90,7 @@ def test_a_member_that_recovers_in_time_is_ready_again_and_keeps_its_actors(
             assert not snapshot.settled
             member = snapshot.slots[0].member
             assert member is not None
-            assert "suspect" in member.health
+            assert "the file says ill" in member.health
             assert not replicas.members(serving=True), "no new work goes to a suspect member"
             (tmp_path / "ill").unlink()
             await replicas.wait_settled(30)

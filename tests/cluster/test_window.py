@@ -76,7 +76,7 @@ def test_a_process_that_joins_nothing_sees_a_pool_and_scales_it(world: World) ->
                 told = await anyio.to_thread.run_sync(look, world.cluster.address)
             assert replicas.desired == 1
             assert (told["status"], told["ready"]) == ("running", 1)
-            assert told["actors"] == ["seen/0.1", "seen/0.1/0.1"]
+            assert told["actors"] == ["seen/0.1"]
             assert told["groups"] == ["seen/0.1"]
             assert told["events"] == [event.kind for event in replicas.events()]
             assert told["nodes"] == world.cluster.nodes + 1

@@ -26,7 +26,7 @@ def test_a_pool_is_shown_as_it_is_and_nothing_of_it_stays_when_it_has_closed() -
             [host] = first.member.info["hosts"]
             assert host["bundle"] == {"CPU": 1.0, "GPU": 1.0}
             assert set(view.groups) == {"a/0.1", "a/1.1"}
-            assert {"a/0.1", "a/1.1", "a/0.1/0.1", "a/1.1/0.1"} == set(view.actors)
+            assert {"a/0.1", "a/1.1"} == set(view.actors)
             read = await events_of(cluster, "a", view.instance)
             assert [each.event for each in read] == list(pool_.events())
             assert [each.number for each in read] == list(range(len(read)))
