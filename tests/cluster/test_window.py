@@ -80,6 +80,6 @@ def test_a_process_that_joins_nothing_sees_a_pool_and_scales_it(world: World) ->
             assert told["groups"] == ["seen/0.1"]
             assert told["events"] == [event.kind for event in replicas.events()]
             assert told["nodes"] == world.cluster.nodes + 1
-        assert not await replicas.cluster.published("pool/")
+        assert not await replicas.cluster.published("pool/1/seen:")
 
     anyio.run(main)
