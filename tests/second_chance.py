@@ -2,8 +2,8 @@
 
 Tests on a real Ray, on real processes or on a real Slurm wait for things that a busy machine may
 take any time for. One that fails is tried once more, at most five in a run; the summary shows each
-of them with what failed, so that a race of ours is seen and mended all the same. What is
-deterministic has one chance.
+of them with what failed, so that a race of ours is seen and mended all the same. Folders that are
+deterministic throughout have one chance.
 """
 
 from __future__ import annotations

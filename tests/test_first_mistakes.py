@@ -260,6 +260,8 @@ def test_a_scale_without_time_still_says_what_it_waited_for() -> None:
                 with pytest.raises(pool.SizeUnreachable, match=says("a holds")) as caught:
                     await second.scale([1], timeout_s=0.5)
                 assert "pending" not in str(caught.value)
+                told = [e for e in second.events() if e.kind is pool.EventKind.SLOT_WAITING]
+                assert "a holds" in told[0].facts["reason"]
 
     play(main)
 

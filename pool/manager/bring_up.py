@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 
-from pool.cluster.interface import Fault
+from pool.cluster.interface import Fault, Identity
 from pool.cluster.trace import trace_of
 from pool.errors import (
     CallTimeout,
@@ -117,11 +118,16 @@ async def _explain_wait(
 ) -> None:
     await anyio.sleep(EXPLAIN_AFTER_S)
     while True:
-        try:
-            explain(await hooks.explain_wait(member.identity))
-        except Exception as error:
-            explain(f"why it waits could not be found out: {error!r}")
+        explain(await why_it_waits(hooks, member.identity))
         await anyio.sleep(EXPLAIN_EVERY_S)
+
+
+async def why_it_waits(hooks: Hooks[Any], identity: Identity) -> str:
+    """Return what a member's reservation waits for, or why that is not known."""
+    try:
+        return await hooks.explain_wait(identity)
+    except Exception as error:
+        return f"why it waits could not be found out: {error!r}"
 
 
 def fault_of(error: Exception) -> Fault:

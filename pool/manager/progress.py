@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import anyio
 
+from pool.manager.bring_up import why_it_waits
 from pool.manager.member import InfoT, Slot
 from pool.manager.vitals import Vitals
 from pool.planning.lifecycle import State
@@ -61,14 +61,14 @@ class Progress(Vitals[InfoT]):
 
     async def _ask_what_is_missing(self) -> None:
         """Find out why slots wait whose reason is not known yet: it is asked for after seconds."""
-        with anyio.move_on_after(EXPLAIN_TIMEOUT_S), contextlib.suppress(Exception):
+        with anyio.move_on_after(EXPLAIN_TIMEOUT_S):
             for slot in list(self._slots.values()):
                 member = slot.incarnation
                 if member is None or member.state is not State.PENDING or slot.waits_for:
                     continue
-                reason = await self.explain_wait(member.identity)
+                reason = await why_it_waits(self, member.identity)
                 if slot.incarnation is member and member.state is State.PENDING:
-                    slot.waits_for = reason
+                    self._say_why_it_waits(slot, reason)
 
 
 def _lingers(slot: Slot[Any]) -> bool:

@@ -351,13 +351,6 @@ class Supervisor(Hooks[InfoT]):
         return member
 
     async def _bring_up(self, slot: Slot[InfoT], member: Incarnation[InfoT]) -> None:
-        def explain(reason: str) -> None:
-            if reason == slot.waits_for:
-                return
-            slot.waits_for = reason
-            self.emit(EventKind.SLOT_WAITING, slot.index, slot.generation, reason=reason)
-            self._tell_changed()
-
         try:
             with member.bring_up:
                 await bring_up(
@@ -366,7 +359,7 @@ class Supervisor(Hooks[InfoT]):
                     start_timeout_s=self.policies.start_timeout_s,
                     advance=self._advance,
                     watch=self._watch,
-                    explain=explain,
+                    explain=functools.partial(self._say_why_it_waits, slot),
                 )
                 member.ready_since = anyio.current_time()
                 if not member.bring_up.cancel_called:
@@ -379,6 +372,12 @@ class Supervisor(Hooks[InfoT]):
             slot.waits_for = None
             member.brought_up.set()
             self._wake()
+
+    def _say_why_it_waits(self, slot: Slot[InfoT], reason: str) -> None:
+        if reason != slot.waits_for:
+            slot.waits_for = reason
+            self.emit(EventKind.SLOT_WAITING, slot.index, slot.generation, reason=reason)
+            self._tell_changed()
 
     def _watch(self, member: Incarnation[InfoT]) -> None:
         assert self._tasks is not None

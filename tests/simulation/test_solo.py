@@ -20,7 +20,7 @@ class Host(pool.NodeHost):
     """Say who it is, take its time, fall ill, and say goodbye."""
 
     ill: set[str] = set()  # noqa: RUF012 - shared on purpose: one process stands for many here
-    gone: list[str] = []  # noqa: RUF012
+    gone: list[str] = []  # noqa: RUF012 - the same
 
     def start(self) -> str:
         return self.context.identity.member
