@@ -61,12 +61,13 @@ from pool.planning.shape import ReplicaShape
 from pool.planning.shares import Shares
 from pool.rendezvous.base import Rendezvous
 from pool.replica.host_pool import gang_policy
+from pool.replica.inquiry import ask_host
 from pool.replica.lodgings import Lodgings, check_cleaner
 from pool.replica.ranks import Ranks
 from pool.replica.replica import Replica
 from pool.replica.revision import Revision
 from pool.replica.seats import Seats
-from pool.replica.show import ask_host, show_replica
+from pool.replica.show import show_replica
 from pool.replica.solo import describe_solo, is_solo, with_actor
 from pool.replica.view import View
 from pool.replica.warm import check_warm, keep_warm, wish_for
