@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 LINES = 50
 LOOK_S = 1.0
+LOOK_FOR_MORE_S = 5.0
+"""How often a follower asks whether there are processes that it does not know yet."""
 
 
 def logs(
@@ -78,8 +81,8 @@ async def show_logs(
 ) -> None:
     """Show the logs of processes.
 
-    A follower goes on with whatever can be read, and ends with the pool, or when the last of the
-    slots was closed.
+    A follower goes on with whatever can be read, takes in what is started later, and ends with the
+    pool, or when the last of the slots was closed.
 
     Raises:
         Stop: There is no such slot or process, or nobody who could read its log.
@@ -90,25 +93,24 @@ async def show_logs(
 
     from pool.cli.exits import Exit, Stop
     from pool.cli.targets import find_target, slot_of
-    from pool.window.requests import Verb, ask
+    from pool.errors import PoolError
 
     view, index = await find_target(observer, target)
     if index is not None:
         slot_of(view, index)
     if not view.can_be_asked:
         raise Stop(Exit.NO_OWNER, _where(view, index))
-    found = await ask(observer, view.whom, Verb.PROCESSES, {"slot": index, "host": host})
-    every = [Log(each["slot"], each["host"], each["process"]["name"]) for each in found]
+    every = await _find_logs(observer, view, index, host)
     meant = [log for log in every if process in (None, log.process)]
     if not meant:
         there = ", ".join(sorted({log.process for log in every})) or "none"
         raise Stop(Exit.UNKNOWN, f"there is no such process in {target}; there are: {there}.")
-    named = len(meant) > 1
     is_first = True
+    look_at = anyio.current_time() + LOOK_FOR_MORE_S
     while True:
         texts = await _read_all(observer, view, meant, last, is_strict=is_first)
         for log, text in zip(meant, texts, strict=True):
-            _say(voice, log, text, named=named, is_last=not follow)
+            _say(voice, log, text, named=len(meant) > 1, is_last=not follow)
         if not follow:
             return
         is_first = False
@@ -118,6 +120,31 @@ async def show_logs(
                 return
         if not any(texts):
             await anyio.sleep(LOOK_S)
+        if anyio.current_time() >= look_at:
+            # Who does not answer now is asked again.
+            with contextlib.suppress(PoolError):
+                every = await _find_logs(observer, view, index, host)
+                known = {log.name for log in meant}
+                more = [log for log in every if log.name not in known]
+                _take_in(meant, [log for log in more if process in (None, log.process)])
+            look_at = anyio.current_time() + LOOK_FOR_MORE_S
+
+
+async def _find_logs(
+    observer: Observer, view: PoolView, index: int | None, host: int | None
+) -> list[Log]:
+    """List the logs of a pool, or of one slot or host of it, as its owner knows them now."""
+    from pool.window.requests import Verb, ask
+
+    found = await ask(observer, view.whom, Verb.PROCESSES, {"slot": index, "host": host})
+    return [Log(each["slot"], each["host"], each["process"]["name"]) for each in found]
+
+
+def _take_in(logs: list[Log], more: list[Log]) -> None:
+    """Go on with more logs than before."""
+    if more and len(logs) == 1 and logs[0].begun:
+        sys.stdout.write("\n")  # From here on whole lines are shown, each with its name.
+    logs += more
 
 
 async def _read_all(
@@ -193,8 +220,8 @@ def _say(voice: Voice, log: Log, text: str, *, named: bool, is_last: bool) -> No
         return
     if is_last and text and not text.endswith("\n"):
         text += "\n"
+    *lines, log.begun = (log.begun + text).split("\n")
     if named:
-        *lines, log.begun = (log.begun + text).split("\n")
         text = "".join(f"{log.name} | {line}\n" for line in lines)
     sys.stdout.write(text)
     sys.stdout.flush()

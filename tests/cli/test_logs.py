@@ -170,6 +170,42 @@ def test_a_member_that_is_replaced_is_followed_and_a_slot_that_is_closed_is_not(
     assert len(err) == len(set(err))
 
 
+def test_what_is_started_later_is_followed_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(cluster: SimulatedCluster, wordy: Wordy) -> None:
+        wordy.written |= {0: "one\ntw", 1: "uno\n"}
+
+        async def grow() -> None:
+            assert capsys.readouterr().out == "one\ntw"
+            await wordy.scale(2)
+            await anyio.sleep(10)
+            assert capsys.readouterr().out == "\n1/0 talk | uno\n"
+            wordy.written[0] += "o\n"
+            await anyio.sleep(5)
+            assert capsys.readouterr().out == "0/0 talk | two\n"
+            await wordy.scale(1)
+            await anyio.sleep(10)
+            await wordy.scale(2)
+
+        assert not await followed(cluster, grow)
+
+    play(main)
+    assert capsys.readouterr().out == "1/0 talk | uno\n"
+
+
+def test_a_follower_of_one_slot_takes_in_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(cluster: SimulatedCluster, wordy: Wordy) -> None:
+        wordy.written |= {0: "one\n", 1: "uno\n"}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: show_logs(cluster, VOICE, "a/0", follow=True))
+            await anyio.sleep(5)
+            await wordy.scale(2)
+            await anyio.sleep(20)
+            tasks.cancel_scope.cancel()
+
+    play(main)
+    assert capsys.readouterr().out == "one\n"
+
+
 def test_it_ends_with_the_pool(capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         cluster = SimulatedCluster([SimNode(gpus=4)])
