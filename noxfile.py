@@ -23,6 +23,9 @@ nox.options.sessions = ["lint", "types", "contracts", "docs", "metrics", "tests"
 PYTHONS = ["3.11", "3.12", "3.13"]
 RAYS = ["2.59", "2.60"]
 SPELLED = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "pool"]
+BESIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""How all tests are run: two files at a time, for most of them wait more than they work.
+Each of the two has a cluster of its own; the order stays that of the folders."""
 TEST_ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -80,7 +83,7 @@ def metrics(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests. `nox -s tests -- tests/planning -k drain` runs some."""
-    run(session, "pytest", *session.posargs)
+    run(session, "pytest", *(session.posargs or BESIDE))
 
 
 @nox.session(name="property")
@@ -153,7 +156,7 @@ def record(session: nox.Session) -> None:
 def pythons(session: nox.Session) -> None:
     """Run all tests on each supported Python, each in an environment of its own."""
     session.install("-e", ".[test]")
-    session.run("pytest", *session.posargs, env=TEST_ENV)
+    session.run("pytest", *(session.posargs or BESIDE), env=TEST_ENV)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)
@@ -161,7 +164,8 @@ def pythons(session: nox.Session) -> None:
 def rays(session: nox.Session, ray: str) -> None:
     """Run the tests on a real Ray with the oldest supported version and the newest one."""
     session.install("-e", ".[test]", f"ray=={ray}.*")
-    session.run("pytest", *(session.posargs or ["tests/cluster", "tests/chaos"]), env=TEST_ENV)
+    some = [*BESIDE, "tests/cluster", "tests/chaos"]
+    session.run("pytest", *(session.posargs or some), env=TEST_ENV)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

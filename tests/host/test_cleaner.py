@@ -112,6 +112,8 @@ def test_who_does_not_end_when_asked_is_killed_after_the_grace(device: Path, hol
         ("nonsense", "says nothing that can be understood"),
         (f"a|{here()}|b|c", "says nothing that can be understood"),
     ],
+    # Without the ids of processes, which would differ between those who share the tests out.
+    ids=["no marker", "owner lives", "warden lives", "another boot", "nonsense", "no numbers"],
 )
 def test_everybody_else_is_left_alone_and_reported(
     device: Path, hold: Hold, marker: str | None, why: str
