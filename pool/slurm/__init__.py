@@ -4,9 +4,11 @@ The batch script has one `srun` on all nodes; each task is `python -m pool.slurm
 can be decided is decided there, in Python that is tested:
 
 - pure: `job` (the configuration), `script` (the batch script), `roles` (who is the head), `ports`,
-  `deadlines` and `judge` (what may take how long, and what follows), `environment`, `wire`
+  `deadlines` and `judge` (what may take how long, and what follows), `standing` (how everybody is),
+  `course` (how the job goes), `bulletin` (what is published of both), `environment`, `wire`
 - acting: `node` (the program on each node), `head` and `worker` (its two roles), `rollcall` (their
-  line), `work` (Ray and services on a node), `driver`, `home` (the node's own folder), `files`
+  line), `reception` (the head's end of it), `board` (what the head makes known), `work` (Ray and
+  services on a node), `driver`, `home` (the node's own folder), `files`
 - outside the job: `submit` and `status`
 
 It does not import Ray: Ray's processes are children like any others (`pool.process`).

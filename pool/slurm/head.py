@@ -19,21 +19,18 @@ import anyio.abc
 
 from pool.errors import LaunchFailed, PoolError
 from pool.slurm import asking, files
-from pool.slurm.board import HEAD_FILE, STATUS_FILE, Board
+from pool.slurm.board import Board
 from pool.slurm.bulletin import card_of, gcs_of, status_of
 from pool.slurm.course import ASKED_TO_END, Course, Outcome
 from pool.slurm.driver import Driver
 from pool.slurm.interactive import attach_script, attach_words
 from pool.slurm.judge import Kind, Seen, judge, judge_losses
-from pool.slurm.reception import LEAVE_MOST_S, LEAVE_S, NODE_FOLDER, Reception
+from pool.slurm.reception import LEAVE_MOST_S, LEAVE_S, Reception
 from pool.slurm.setting import Setting
 from pool.slurm.standing import Standing
 from pool.slurm.telling import Teller
 from pool.slurm.warning import asked_end, end_of, notice
 from pool.slurm.work import NodeWork
-
-# With the names of the files by which others find it, and learn how it is.
-__all__ = ["HEAD_FILE", "Head", "NODE_FOLDER", "STATUS_FILE"]
 
 TICK_S = 0.5
 """How often deadlines are looked at; whatever happens is seen when it does."""

@@ -20,9 +20,11 @@ import anyio
 
 from pool.errors import ConfigError, PoolError
 from pool.slurm import files, place, setting
-from pool.slurm.head import HEAD_FILE, NODE_FOLDER, Head
+from pool.slurm.board import HEAD_FILE
+from pool.slurm.head import Head
 from pool.slurm.job import SlurmJob, from_json
 from pool.slurm.place import Place
+from pool.slurm.reception import NODE_FOLDER
 from pool.slurm.telling import Teller
 from pool.slurm.worker import HeadGone, Worker, complain, find_head
 

@@ -10,7 +10,7 @@ from pool.errors import PoolError
 from pool.slurm import files, script
 from pool.slurm import place as places
 from pool.slurm.asking import ask
-from pool.slurm.head import STATUS_FILE
+from pool.slurm.board import STATUS_FILE
 from pool.slurm.job import SlurmJob
 
 

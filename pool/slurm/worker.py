@@ -11,10 +11,11 @@ import anyio.abc
 
 from pool.errors import PoolError
 from pool.slurm import files
-from pool.slurm.head import HEAD_FILE, NODE_FOLDER
+from pool.slurm.board import HEAD_FILE
 from pool.slurm.job import SlurmJob
 from pool.slurm.judge import Stage
 from pool.slurm.place import Place
+from pool.slurm.reception import NODE_FOLDER
 from pool.slurm.rollcall import HELLO_S, Line, RollServer, call
 from pool.slurm.setting import Setting
 from pool.slurm.telling import Teller
