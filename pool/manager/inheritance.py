@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic
 
 from pool.cluster.interface import Found, Identity, Reservation
 from pool.manager.member import Incarnation, InfoT, Slot
@@ -16,7 +16,7 @@ from pool.ownership.record import Record, SlotRecord
 from pool.planning.lifecycle import Lifecycle, State
 
 
-def slot_records(slots: Iterable[Slot[InfoT]]) -> dict[int, SlotRecord]:
+def slot_records(slots: Iterable[Slot[Any]]) -> dict[int, SlotRecord]:
     """Return what the slots are for."""
     return {
         slot.index: SlotRecord(
