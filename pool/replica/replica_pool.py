@@ -482,6 +482,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         shape = self._shape_now(identity.slot)
         seat = await self._seats.take(identity.slot, shape, self._unplaced)
         self._lodgings.check(seat.plan, shape.device)
+        if seat.is_return:
+            # The nodes take a moment to give back what they held; processes can start meanwhile.
+            await self._warm_up(identity, seat.nodes, and_itself=True)
         try:
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
@@ -493,7 +496,27 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 raise ReservationFailed(why) from error
             raise
         self._seats.taken(identity.slot, reservation)
+        if not seat.is_return:
+            await self._warm_up(identity, reservation.nodes)
         return self._lodgings.move_in(reservation, shape.device)
+
+    async def _warm_up(
+        self, identity: Identity, nodes: Sequence[str], *, and_itself: bool = False
+    ) -> None:
+        """Have the processes of a replica's hosts start beside its own, which will ask for them.
+
+        Args:
+            identity: The replica.
+            nodes: The node of each host.
+            and_itself: Whether the replica's own is not being started yet.
+        """
+        hosts = self._revisions[identity.revision].hosts
+        if hosts.runtime_env is not None:
+            return  # Theirs are others than those that can be started ahead.
+        itself = nodes[:1] if and_itself else ()
+        below = () if is_solo(hosts, nodes) else nodes
+        if itself or below:
+            await self.cluster.warm((*itself, *below))
 
     async def release(self, reservation: Reservation) -> None:
         if self._lodgings.give_up(reservation):
@@ -616,11 +639,8 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
             raise ReservationFailed(f"{identity.member} has no placement group")
         revision = self._revisions[identity.revision]
         hosts = self._hosts_of(identity, reservation, revision.hosts)
-        if is_solo(hosts, reservation):
+        if is_solo(hosts, reservation.nodes):
             return describe_solo(identity, hosts, reservation, revision.workers)
-        if hosts.runtime_env is None:
-            # The replica will start the hosts; so their processes start beside its own.
-            await self.cluster.warm(reservation.nodes)
         return ActorSpec(
             body=Replica,
             args=(identity, hosts, reservation, revision.workers),

@@ -37,11 +37,14 @@ class Seat:
         plan: Its bundles.
         nodes: The node of each; empty where nothing is free now, and it has to wait.
         timeout_s: How long to wait for it before the nodes are looked at again.
+        is_return: Whether its nodes are those that the slot's last group was on. They may still be
+            giving back what that held.
     """
 
     plan: BundlePlan
     nodes: tuple[str, ...]
     timeout_s: float
+    is_return: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,9 @@ class Seats:
             nodes = self._seats.pop(slot, ())
             plan = self._seen.plan
         is_sure = not nodes and shape == self._usual
-        return Seat(plan, nodes, RESERVE_TIMEOUT_S if is_sure else PINNED_TIMEOUT_S)
+        timeout_s = RESERVE_TIMEOUT_S if is_sure else PINNED_TIMEOUT_S
+        before = self._before.get(slot)
+        return Seat(plan, nodes, timeout_s, before is not None and before.nodes == nodes)
 
     def taken(self, slot: int, reservation: Reservation) -> None:
         """Note where a slot's group is, for its next one."""

@@ -8,6 +8,7 @@ is left out: what the host starts ends with its process, as it does in a replica
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pool.cluster.body import Context
@@ -18,9 +19,9 @@ from pool.host.plan import HostPlace, HostPlan
 from pool.replica.workers import Workers, start_workers
 
 
-def is_solo(plan: HostPlan, reservation: Reservation) -> bool:
+def is_solo(plan: HostPlan, nodes: Sequence[str]) -> bool:
     """Whether a replica is its only host. One that outlives its host needs a process for that."""
-    return len(reservation.nodes) == 1 and not plan.policies.restart.intensity
+    return len(nodes) == 1 and not plan.policies.restart.intensity
 
 
 def describe_solo(
