@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import anyio
 import psutil
 import ray
 from ray.cluster_utils import Cluster
@@ -93,3 +94,23 @@ def embedded_cluster(nodes: int, gpus: int, **system_config: Any) -> Iterator[No
 def pid_of(actor_id: str) -> int:
     """Return the process id of an actor, as Ray's own table has it."""
     return int(private.actor_table()[actor_id]["Pid"])
+
+
+async def until_none_idles(patience_s: float = 60.0) -> None:
+    """Wait until Ray has ended the worker processes that nobody took: they would save a start.
+
+    Raises:
+        TimeoutError: It keeps some.
+    """
+    with anyio.fail_after(patience_s):
+        while any(map(_idles, psutil.Process().children(recursive=True))):  # noqa: ASYNC110
+            await anyio.sleep(0.1)
+
+
+def _idles(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+    # Until a process gives itself a title, its command line says that it is a worker.
+    return any(word.startswith("ray::IDLE") or word.endswith("default_worker.py") for word in words)

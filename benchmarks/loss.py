@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 
 import pool
 from benchmarks.bare import BareGang
-from benchmarks.embedded import pid_of
+from benchmarks.embedded import pid_of, until_none_idles
 from benchmarks.harness import Measured
 from benchmarks.listener import Listener
 
@@ -76,7 +76,9 @@ async def measure(rounds: int) -> list[Measured]:
             listener = Listener(replicas)
             for number in range(rounds + 1):
                 for whom in laps.detected:
+                    await until_none_idles()
                     ours = await _kill_ours(replicas, listener, whom)
+                    await until_none_idles()
                     bare = await _kill_bare(gang, -1 if whom == "node host" else 0)
                     if number:
                         laps.detected[whom].rounds_s.append(ours[0])

@@ -26,7 +26,6 @@ from pool.host.ports import PortLeases
 from pool.host.runs import RunPlan, Runs
 from pool.host.staffing import Staffing
 from pool.host.workplace import Workplace, finish
-from pool.notices.watch import NodeWatch
 from pool.planning.environment import visible_devices
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ class HostBody(Workplace):
         extra = await finish(self.subject.start())
         processes = await self.start_processes(self._plan.processes, {})
         if self._plan.notices:
+            from pool.notices.watch import NodeWatch  # All sources, which cost who asks none.
+
             where = (context.node_id, context.address)
             publish = self.bulletin.publish
             watch = NodeWatch(self._plan.notices, *where, publish, context.node_name)

@@ -10,11 +10,11 @@ from pool.cluster.interface import NOTHING, Reservation
 from pool.host.node_host import NodeHost
 from pool.host.ports import DEFAULT_RANGE, PortRange
 from pool.manager.policies import Policies
-from pool.notices.source import NodeNoticeSource
 from pool.planning.resources import Resources
 
 if TYPE_CHECKING:
     from pool.host.cleaner import DeviceCleaner
+    from pool.notices.source import NodeNoticeSource
     from pool.process.spec import Process
 
 

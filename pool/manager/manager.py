@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
@@ -42,13 +42,15 @@ from pool.manager.rolls import Rolls
 from pool.manager.show import note, picture
 from pool.manager.snapshot import PoolSnapshot
 from pool.metrics import table
-from pool.notices.source import ClusterNoticeSource
 from pool.planning.drain import Rung
 from pool.planning.plan import Action, Role, Verb
 from pool.planning.restart import Failure
 from pool.planning.sizes import largest_reachable, valid_sizes
 from pool.window.display import Display
 from pool.window.requests import Request
+
+if TYPE_CHECKING:
+    from pool.notices.source import ClusterNoticeSource
 
 NAME_PATTERN = re.compile(r"(?!.*/\d+(\.\d+)?$)[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 

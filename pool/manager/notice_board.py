@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -19,10 +20,12 @@ from pool.manager.cluster_teller import ClusterTeller
 from pool.manager.domain_book import DomainBook
 from pool.manager.events import EventKind, EventLog
 from pool.manager.member import Incarnation, InfoT, Warned
-from pool.notices.source import ClusterNoticeSource
 from pool.planning.notice import Notice
 from pool.planning.notice_policy import Answer, NoticePolicy
 from pool.planning.restart import cause_of
+
+if TYPE_CHECKING:
+    from pool.notices.source import ClusterNoticeSource
 
 REMEMBERED_S = 60.0
 """How long after its deadline a node is still avoided, if nobody withdraws the notice."""

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -21,10 +21,12 @@ from pool.manager.inheritance import Estate, slot_records, take_stock
 from pool.manager.member import InfoT
 from pool.manager.policies import Policies
 from pool.manager.progress import Progress
-from pool.notices.source import ClusterNoticeSource
 from pool.ownership.keeper import Holding
 from pool.ownership.owner import Owner, Terms, take_over
 from pool.ownership.record import Record
+
+if TYPE_CHECKING:
+    from pool.notices.source import ClusterNoticeSource
 
 
 class Succession(Progress[InfoT]):

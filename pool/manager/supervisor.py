@@ -15,7 +15,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -41,12 +41,14 @@ from pool.manager.notice_board import MEMBER_SOURCE, NoticeBoard
 from pool.manager.policies import Policies
 from pool.manager.portrait import reason_of
 from pool.manager.restarts import Restarts
-from pool.notices.source import ClusterNoticeSource
 from pool.planning.lifecycle import Lifecycle, State
 from pool.planning.plan import Action, Goal, Plan, Role, Verb
 from pool.planning.reconcile import reconcile
 from pool.planning.restart import Cause, GiveUp
 from pool.planning.rolling import RollPolicy
+
+if TYPE_CHECKING:
+    from pool.notices.source import ClusterNoticeSource
 
 AnswerT = TypeVar("AnswerT")
 

@@ -7,7 +7,7 @@ does not come back is looked into, for silence may be the member's, its node's, 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -18,10 +18,12 @@ from pool.manager.member import Incarnation, InfoT
 from pool.manager.policies import Policies
 from pool.manager.pulse import SILENT, Pulse
 from pool.manager.supervisor import Supervisor
-from pool.notices.source import ClusterNoticeSource
 from pool.planning.health import Verdict
 from pool.planning.lifecycle import State
 from pool.planning.restart import Cause
+
+if TYPE_CHECKING:
+    from pool.notices.source import ClusterNoticeSource
 
 PATIENCE = 3
 """How many times its time-out a checker may take; who waits for it renews no leases."""
