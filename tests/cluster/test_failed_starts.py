@@ -159,7 +159,8 @@ def test_the_log_of_the_process_has_the_whole_of_it(
     world: World, options: dict[str, Any], line: str
 ) -> None:
     def said() -> int:
-        texts = [path.read_text(errors="replace") for path in logs.glob("worker-*.err")]
+        # Where there are many, Ray puts those of processes that ended into a folder below.
+        texts = [path.read_text(errors="replace") for path in logs.rglob("worker-*.err")]
         return sum(
             "Traceback (most recent call last)" in part and line in part
             for text in texts
@@ -170,7 +171,7 @@ def test_the_log_of_the_process_has_the_whole_of_it(
     logs = Path(context.get_temp_dir(), context.get_session_name(), "logs")
     before = said()
     failed(**options)
-    world.eventually(lambda: said() == before + 1, lambda: sorted(logs.glob("worker-*.err")))
+    world.eventually(lambda: said() == before + 1, lambda: sorted(logs.rglob("worker-*.err")))
 
 
 @pytest.mark.parametrize(
