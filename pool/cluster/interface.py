@@ -428,7 +428,7 @@ class Cluster(Observer):
     async def release(self, reservation: Reservation) -> None:
         """Remove a placement group, and with it whatever still runs inside. Idempotent."""
 
-    async def warm(self, nodes: Sequence[str]) -> None:
+    async def prestart(self, nodes: Sequence[str]) -> None:
         """Be told that on each of these nodes an actor without a runtime environment will start.
 
         A node is named once for each actor. A hint, for whoever can get ready for it: by default

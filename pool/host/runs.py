@@ -170,7 +170,7 @@ class Runs:
         held.close()
         if plan.runtime_env is None:
             # Where there was one run, there is often another.
-            await self._cluster.warm([self._staffing.context.node_id])
+            await self._cluster.prestart([self._staffing.context.node_id])
 
     def _end_later(self, run: _Run, delay_s: float | None) -> None:
         """End a process after a while, unless it is heard of before; None lets it be."""

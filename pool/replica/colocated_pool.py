@@ -208,7 +208,6 @@ class ColocatedPool(ReplicaPool):
                 slot = self._slots.get(identity.slot)
                 rank = None if slot is None else slot.rank
                 if rank is not None and (room := self.target._room_beside(rank, self._share)):
-                    await self._warm_up(identity, room.nodes)
                     return room
                 await self.target.changed()
         raise ReservationFailed(await self.explain_wait(identity))

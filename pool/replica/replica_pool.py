@@ -483,8 +483,10 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         seat = await self._seats.take(identity.slot, shape, self._unplaced)
         self._lodgings.check(seat.plan, shape.device)
         if seat.is_return:
-            # The nodes take a moment to give back what they held; processes can start meanwhile.
-            await self._warm_up(identity, seat.nodes, and_itself=True)
+            # The nodes take a moment to give back what they held; its process can start meanwhile.
+            hosts = self._revisions[identity.revision].hosts
+            if hosts.runtime_env is None or not is_solo(hosts, seat.nodes):
+                await self.cluster.prestart(seat.nodes[:1])
         try:
             reservation = await self.cluster.reserve(
                 seat.plan, identity, seat.timeout_s, detached=self.detached, nodes=seat.nodes
@@ -496,27 +498,7 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
                 raise ReservationFailed(why) from error
             raise
         self._seats.taken(identity.slot, reservation)
-        if not seat.is_return:
-            await self._warm_up(identity, reservation.nodes)
         return self._lodgings.move_in(reservation, shape.device)
-
-    async def _warm_up(
-        self, identity: Identity, nodes: Sequence[str], *, and_itself: bool = False
-    ) -> None:
-        """Have the processes of a replica's hosts start beside its own, which will ask for them.
-
-        Args:
-            identity: The replica.
-            nodes: The node of each host.
-            and_itself: Whether the replica's own is not being started yet.
-        """
-        hosts = self._revisions[identity.revision].hosts
-        if hosts.runtime_env is not None:
-            return  # Theirs are others than those that can be started ahead.
-        itself = nodes[:1] if and_itself else ()
-        below = () if is_solo(hosts, nodes) else nodes
-        if itself or below:
-            await self.cluster.warm((*itself, *below))
 
     async def release(self, reservation: Reservation) -> None:
         if self._lodgings.give_up(reservation):
@@ -641,6 +623,9 @@ class ReplicaPool(ResourcePoolManager[ReplicaInfo], Work):
         hosts = self._hosts_of(identity, reservation, revision.hosts)
         if is_solo(hosts, reservation.nodes):
             return describe_solo(identity, hosts, reservation, revision.workers)
+        if hosts.runtime_env is None:
+            # The replica will start the hosts; so their processes start beside its own.
+            await self.cluster.prestart(reservation.nodes)
         return ActorSpec(
             body=Replica,
             args=(identity, hosts, reservation, revision.workers),

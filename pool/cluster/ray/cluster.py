@@ -67,7 +67,7 @@ UNREACHABLE_PAUSE_S = 0.1
 """Pause before a lifeline is asked again after Ray called the actor unavailable."""
 
 REACH_TIMEOUT_S = 5.0
-WARM_TIMEOUT_S = 0.5
+PRESTART_TIMEOUT_S = 0.5
 """A node answers in milliseconds; a hint is not worth more than half a process start."""
 
 NODE_LABEL = "ray.io/node-id"
@@ -146,10 +146,10 @@ class RayCluster(Cluster):
             remove_placement_group, reservation.handle, abandon_on_cancel=True
         )
 
-    async def warm(self, nodes: Sequence[str]) -> None:
+    async def prestart(self, nodes: Sequence[str]) -> None:
         # What is not had in time, or not at all, is started when it is needed.
         with contextlib.suppress(Exception):
-            await anyio.to_thread.run_sync(private.prestart_workers, nodes, WARM_TIMEOUT_S)
+            await anyio.to_thread.run_sync(private.prestart_workers, nodes, PRESTART_TIMEOUT_S)
 
     async def request_capacity(
         self,

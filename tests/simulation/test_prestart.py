@@ -26,7 +26,7 @@ class Noting(SimulatedCluster):
         self.noted.append(GROUP)
         return await super().reserve(*args, **options)
 
-    async def warm(self, nodes: Sequence[str]) -> None:
+    async def prestart(self, nodes: Sequence[str]) -> None:
         self.noted.append(tuple(nodes))
 
 
@@ -64,18 +64,20 @@ def test_hosts_have_theirs_start_beside_their_replicas_own() -> None:
     assert first == [GROUP, [0, 1]]
 
 
-def test_whoever_comes_back_to_its_nodes_has_them_start_while_these_are_cleared() -> None:
-    assert noted(TWO)[1] == [[0, 0, 1], GROUP]
+def test_whoever_comes_back_to_its_nodes_has_its_own_start_while_these_are_cleared() -> None:
+    assert noted(TWO)[1] == [[0], GROUP, [0, 1]]
     assert noted(ONE) == ([GROUP], [[0], GROUP])
 
 
 def test_a_replica_that_keeps_its_host_has_a_process_more() -> None:
     again = pool.RestartPolicy(intensity=1)
-    assert noted(ONE, host_restart=again) == ([GROUP, [0]], [[0, 0], GROUP])
+    assert noted(ONE, host_restart=again) == ([GROUP, [0]], [[0], GROUP, [0]])
 
 
-def test_none_is_started_that_an_environment_of_ones_own_would_leave_unused() -> None:
-    assert noted(TWO, runtime_env={"env_vars": {"A": "1"}}) == ([GROUP], [GROUP])
+def test_none_is_started_that_an_environment_of_the_hosts_would_leave_unused() -> None:
+    environment = {"env_vars": {"A": "1"}}
+    assert noted(ONE, runtime_env=environment) == ([GROUP], [GROUP])
+    assert noted(TWO, runtime_env=environment) == ([GROUP], [[0], GROUP])
 
 
 def test_who_lives_beside_others_has_them_start_where_these_are() -> None:
