@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from pool.cluster.interface import (
     Actor,
@@ -180,6 +181,9 @@ class SimulatedCluster(Controls, Cluster):
         if group is not None:
             self._check_own(group.identity, "release")
             self._world.drop_group(group, "it was given back")
+
+    async def prestart(self, nodes: Sequence[str]) -> None:
+        await anyio.lowlevel.checkpoint()  # It changes nothing, and can be cancelled as any call.
 
     async def request_capacity(
         self,
