@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ class Succession(Progress[InfoT]):
         self._estate: Estate[InfoT] | None = None
         self._recipe: bytes | None = None
         self._remembered: bytes | None = None
+        self._announced: list[Mapping[str, Any]] = []
         self._let_go = False
 
     def _background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -132,6 +133,8 @@ class Succession(Progress[InfoT]):
             generations=dict(self._generations),
             slots=slot_records(self._slots.values()),
         )
+        for changes in self._announced:
+            record = replace(record, **changes)
         # Who is cut off is to end by its lease, and must not hear from the keeper either.
         return record, tuple(
             member.actor
@@ -160,13 +163,21 @@ class Succession(Progress[InfoT]):
             ) from error
 
     async def _announce(self, **changes: Any) -> None:
-        """Leave word of what is about to be done, for a successor to go on with it."""
+        """Leave word of what is about to be done, for a successor to go on with it.
+
+        Whoever announces it does it before the next `await`.
+        """
         if self._owner is None:
             return
-        record, actors = self._will()
-        # A keeper that is away now is told, or made anew, by whoever looks after it.
-        with contextlib.suppress(MemberLost, CallTimeout):
-            await self._owner.leave(replace(record, **changes), actors)
+        # The record that is left at each change says so too, until it is done: one that was made
+        # while the keeper hears of this would take it back.
+        self._announced.append(changes)
+        try:
+            # A keeper that is away now is told, or made anew, by whoever looks after it.
+            with contextlib.suppress(MemberLost, CallTimeout):
+                await self._owner.leave(*self._will())
+        finally:
+            self._announced.remove(changes)
 
     def recipe(self) -> Callable[[Cluster], Any]:
         """Return how to make this manager again, in another process; for detached pools.

@@ -471,3 +471,32 @@ async def begin(main: Main, nodes: list[SimNode], seed: int, faults: FaultPlan) 
     # A keeper that dies together with the owner takes the pool with it, as it should.
     cluster.spare_node(cluster.nodes[0])
     await main(cluster)
+
+
+def test_what_was_announced_is_not_taken_back_by_a_record_made_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row R4: whoever is killed in the middle leaves a roll that goes on."""
+    left: list[int] = []
+    leave = Owner.leave
+
+    async def slowly(self: Owner, record: Record, actors: tuple[pool.Actor, ...]) -> None:
+        left.append(record.revision)
+        await anyio.sleep(2)
+        await leave(self, record, actors)
+
+    async def main() -> None:
+        cluster = SimulatedCluster([SimNode(gpus=8)] * 6)
+        async with make(cluster) as replicas, anyio.create_task_group() as tasks:
+            await replicas.scale(1)
+            await anyio.sleep(60)
+            monkeypatch.setattr(Owner, "leave", slowly)
+            tasks.start_soon(replicas.roll)
+            await anyio.sleep(0.1)
+            assert (left, replicas.revision) == ([1], 0), "the keeper has yet to hear of it"
+            cluster.crash(replicas.handles()[0])
+            await anyio.sleep(1.8)
+            assert replicas.revision == 0
+            assert left == [1, 1], "a change was left meanwhile"
+
+    run(main, limit_s=86_400)
