@@ -76,6 +76,7 @@ def until_gone(world: World) -> None:
 
 @pytest.fixture
 def driver(world: World) -> Iterator[subprocess.Popen[str]]:
+    run(world, "pool reap --yes")  # What the killed drivers of other tests had shown.
     command = [sys.executable, "-m", "tests.cluster.cli_driver", world.cluster.address]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     with driver:
