@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 400
+LIMIT_S = 900
 PURE = ("planning", "simulation", "scale", "window")
 REAL = ("placement", "supervision", "workers", "footprint", "dispatch")
 
