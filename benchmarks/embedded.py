@@ -103,6 +103,7 @@ async def until_none_idles(patience_s: float = 60.0) -> None:
         TimeoutError: It keeps some.
     """
     with anyio.fail_after(patience_s):
+        # Nobody tells of processes.
         while any(map(_idles, psutil.Process().children(recursive=True))):  # noqa: ASYNC110
             await anyio.sleep(0.1)
 

@@ -14,13 +14,16 @@ from pool.testing import SimNode, SimulatedCluster, run
 ONE, TWO = pool.ReplicaShape(devices=4), pool.ReplicaShape(devices=8)
 GROUP = "a group is made"
 
+Noted = str | tuple[object, ...]
+"""That a group is made, or for which nodes a process is started, by id or by the host there."""
+
 
 class Noting(SimulatedCluster):
     """Note which nodes are told that an actor will start, and when groups are made."""
 
     def __init__(self) -> None:
         super().__init__([SimNode(gpus=4)] * 4)
-        self.noted: list[object] = []
+        self.noted: list[Noted] = []
 
     async def reserve(self, *args: Any, **options: Any) -> Reservation:
         self.noted.append(GROUP)
@@ -30,13 +33,13 @@ class Noting(SimulatedCluster):
         self.noted.append(tuple(nodes))
 
 
-def noted(shape: pool.ReplicaShape, **options: Any) -> tuple[list[object], list[object]]:
+def noted(shape: pool.ReplicaShape, **options: Any) -> tuple[list[Noted], list[Noted]]:
     """Return what was noted of a replica's start, and of its next one's on the same nodes.
 
     Nodes are told by the index of the host that they are for.
     """
 
-    async def main() -> tuple[list[object], list[object]]:
+    async def main() -> tuple[list[Noted], list[Noted]]:
         cluster = Noting()
         async with pool.ReplicaPool("r", shape=shape, cluster=cluster, **options) as replicas:
             await replicas.scale(1, timeout_s=60)
@@ -52,32 +55,29 @@ def noted(shape: pool.ReplicaShape, **options: Any) -> tuple[list[object], list[
     return run(main, limit_s=600)
 
 
-def _by_host(noted: list[object], nodes: Sequence[str]) -> list[object]:
-    return [
-        each if each == GROUP else [nodes.index(node) for node in each]  # type: ignore[attr-defined]
-        for each in noted
-    ]
+def _by_host(noted: list[Noted], nodes: Sequence[str]) -> list[Noted]:
+    return [each if isinstance(each, str) else tuple(map(nodes.index, each)) for each in noted]
 
 
 def test_hosts_have_theirs_start_beside_their_replicas_own() -> None:
     first, _ = noted(TWO)
-    assert first == [GROUP, [0, 1]]
+    assert first == [GROUP, (0, 1)]
 
 
 def test_whoever_comes_back_to_its_nodes_has_its_own_start_while_these_are_cleared() -> None:
-    assert noted(TWO)[1] == [[0], GROUP, [0, 1]]
-    assert noted(ONE) == ([GROUP], [[0], GROUP])
+    assert noted(TWO)[1] == [(0,), GROUP, (0, 1)]
+    assert noted(ONE) == ([GROUP], [(0,), GROUP])
 
 
 def test_a_replica_that_keeps_its_host_has_a_process_more() -> None:
     again = pool.RestartPolicy(intensity=1)
-    assert noted(ONE, host_restart=again) == ([GROUP, [0]], [[0], GROUP, [0]])
+    assert noted(ONE, host_restart=again) == ([GROUP, (0,)], [(0,), GROUP, (0,)])
 
 
 def test_none_is_started_that_an_environment_of_the_hosts_would_leave_unused() -> None:
     environment = {"env_vars": {"A": "1"}}
     assert noted(ONE, runtime_env=environment) == ([GROUP], [GROUP])
-    assert noted(TWO, runtime_env=environment) == ([GROUP], [[0], GROUP])
+    assert noted(TWO, runtime_env=environment) == ([GROUP], [(0,), GROUP])
 
 
 def test_who_lives_beside_others_has_them_start_where_these_are() -> None:

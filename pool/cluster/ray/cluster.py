@@ -148,8 +148,9 @@ class RayCluster(Cluster):
 
     async def prestart(self, nodes: Sequence[str]) -> None:
         # What is not had in time, or not at all, is started when it is needed.
-        with contextlib.suppress(Exception):
-            await anyio.to_thread.run_sync(private.prestart_workers, nodes, PRESTART_TIMEOUT_S)
+        prestart = functools.partial(private.prestart_workers, nodes, PRESTART_TIMEOUT_S)
+        with anyio.move_on_after(PRESTART_TIMEOUT_S), contextlib.suppress(Exception):
+            await anyio.to_thread.run_sync(prestart, abandon_on_cancel=True)
 
     async def request_capacity(
         self,
